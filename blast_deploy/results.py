@@ -1,0 +1,234 @@
+"""What the stages return: frozen, free of torch and of any backend, and writable as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+Form = Literal["kernel", "body", "dense"]
+Verdict = Literal["passed", "failed", "unjudged"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a linear layer costs, whatever computes it.
+
+    Attributes:
+        parameters: Stored weights, bias excluded.
+        flops_per_row: Floating-point operations for one input row (a multiply-add counts two).
+    """
+
+    parameters: int
+    flops_per_row: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """Name, ONNX element type in NumPy's spelling, and shape with names for dynamic axes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCompression:
+    """One layer before and after compression; errors are relative to the dense weight."""
+
+    name: str
+    out_features: int
+    in_features: int
+    blocks: tuple[int, int]
+    rank: int
+    parameters: int
+    dense_parameters: int
+    relative_error: float
+    """Frobenius norm of the difference over that of the dense weight."""
+    activation_error: float | None
+    """The same in the norm of the calibration inputs; None where there was no calibration."""
+    cpu_seconds: float
+    resumed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressionResult:
+    """A compressed model: the torch module, and where it was written if it was."""
+
+    structure: str
+    method: str
+    keep: float
+    parameters: int
+    dense_parameters: int
+    cpu_seconds: float
+    layers: tuple[LayerCompression, ...]
+    path: Path | None = None
+    module: Any = dataclasses.field(default=None, repr=False, metadata={"json": False})
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult:
+    """A portable ONNX file and the float64 reference beside it."""
+
+    path: Path
+    reference: Path | None
+    opset: int
+    ir_version: int
+    bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    structured_layers: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Accepted:
+    """A form that can compute a layer on a target, with its modelled time per call."""
+
+    form: Form
+    microseconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejected:
+    """A form that cannot, and why."""
+
+    form: Form
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerPlan:
+    """The form chosen for one layer, the reason, and what else was considered."""
+
+    layer: str
+    operator: str
+    form: Form
+    reason: str
+    accepted: tuple[Accepted, ...]
+    rejected: tuple[Rejected, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The forms of all structured layers of a model on a target, for the rows it was made for."""
+
+    target: str
+    rows: tuple[int, int]
+    """Fewest and most rows (product of the leading axes) for which the plan was made."""
+    layers: tuple[LayerPlan, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CompileResult:
+    """An artifact folder and the plan it was compiled to."""
+
+    path: Path
+    target: str
+    plan: Plan
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One tensor (an output of the model, or of a layer) against float64 truth.
+
+    Errors and bounds are relative: to the truth's root mean square (``rms``) and, for the largest
+    deviation, to its largest magnitude (``max``).
+    """
+
+    subject: str
+    verdict: Verdict
+    reason: str
+    rms_error: float
+    max_error: float
+    rms_bound: float
+    max_bound: float
+
+
+@dataclasses.dataclass(frozen=True)
+class VerificationResult:
+    """The verdict on an artifact, with every number it rests on."""
+
+    artifact: Path
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    """Why it failed or could not be judged; empty when it passed."""
+    outputs: tuple[Comparison, ...]
+    layers: tuple[Comparison, ...]
+    kernels: dict[str, str]
+    """Layer to the operator type that ran it."""
+    compression_loss: dict[str, float] | None
+    """Output name to relative error of the compressed against the original dense model, in float64."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """Timings of one contender for one input shape, in milliseconds."""
+
+    name: str
+    shape: dict[str, int]
+    median_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    spread_ms: float
+    """Interquartile range."""
+    runs: int
+    bytes_on_disk: int
+    peak_memory_mb: float | None
+    resident_memory_mb: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """Baseline time over contender time: above 1 the contender is faster."""
+
+    contender: str
+    baseline: str
+    shape: dict[str, int]
+    median: float
+    ci95: tuple[float, float]
+    word: Literal["faster", "slower", "no difference", "unjudged"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkResult:
+    """Interleaved timings of an artifact against its baselines."""
+
+    clock: Literal["thread CPU time", "wall time"]
+    threads: int
+    machine: dict[str, str]
+    load: float
+    """Mean number of other runnable processes' worth of CPU during the run, 0 on a quiet machine."""
+    judged: bool
+    contenders: tuple[Contender, ...]
+    ratios: tuple[Ratio, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportResult:
+    """A self-contained HTML page."""
+
+    path: Path
+    bytes: int
+
+
+def to_json(result: Any) -> bytes:
+    """Write any result as indented JSON, leaving out what cannot be written (such as a torch module)."""
+    return msgspec.json.format(msgspec.json.encode(_plain(result), enc_hook=str), indent=2)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.metadata.get("json", True)
+        }
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

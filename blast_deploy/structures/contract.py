@@ -1,0 +1,117 @@
+"""The operators of domain ``ai.blast``, stated once.
+
+The ONNX schema, the reference table in ``docs/operators.md`` and the C++ header
+``custom_ops/runtime/contract.h`` are all made from this file (``make generate``; CI checks that they agree).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+DOMAIN = "ai.blast"
+DOMAIN_VERSION = 1
+OPSET = 20
+"""ONNX opset of portable files: the newest that every supported importer reads."""
+IR_VERSION = 10
+
+FLOAT_TYPES = ("float", "float16", "double", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One operator input or output: its shape in symbols, and its type (``T`` is the operator's float type)."""
+
+    name: str
+    shape: str
+    doc: str
+    type: Literal["T"] = "T"
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One required operator attribute."""
+
+    name: str
+    type: Literal["int", "string"]
+    doc: str
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What an operator takes, gives and promises.
+
+    Attributes:
+        name: Operator type in domain ``ai.blast``.
+        since_version: Domain version that introduced this meaning.
+        inputs: All required, in order.
+        outputs: In order.
+        attributes: All required.
+        types: ONNX element types that ``T`` may be.
+        kernel_types: Those that the operator library computes; the rest run as the function body.
+        portable: Whether it may stand in a portable file (then it has a function body).
+        doc: The mathematics, with its source.
+    """
+
+    name: str
+    since_version: int
+    inputs: tuple[Input, ...]
+    outputs: tuple[Input, ...]
+    attributes: tuple[Attribute, ...]
+    types: tuple[str, ...]
+    kernel_types: tuple[str, ...]
+    portable: bool
+    doc: str
+
+
+_X = Input("X", "(..., in_features)", "rows to transform")
+_BIAS = Input("bias", "(out_features)", "added to every row; zeros where the layer has none")
+_Y = Input("Y", "(..., out_features)", "transformed rows")
+_IN_FEATURES = Attribute("in_features", "int", "width n of X; any other width is an error")
+_OUT_FEATURES = Attribute("out_features", "int", "width m of Y")
+
+BLAST_LINEAR = Operator(
+    name="BlastLinear",
+    since_version=1,
+    inputs=(
+        _X,
+        Input("U", "(b1, p, r)", "left factors, p = ceil(out_features / b1)"),
+        Input("S", "(b1, b2, r)", "coupling of block row i with block column j"),
+        Input("V", "(b2, r, q)", "right factors, q = ceil(in_features / b2)"),
+        _BIAS,
+    ),
+    outputs=(_Y,),
+    attributes=(_IN_FEATURES, _OUT_FEATURES),
+    types=FLOAT_TYPES,
+    kernel_types=("float",),
+    portable=True,
+    doc="Y_i = U_i sum_j S_ij * (V_j X_j) + bias_i: a weight of b1 x b2 blocks U_i diag(S_ij) V_j "
+    "(BLAST, arXiv 2410.21262, eq. 1; V_j is the paper's V_j transposed). "
+    "Rows and columns past out_features and in_features are padding and do not count.",
+)
+
+BLAST_LINEAR_PACKED = Operator(
+    name="BlastLinearPacked",
+    since_version=1,
+    inputs=(
+        _X,
+        Input("factors", "(packed_size)", "U, S and V in the kernel's own order"),
+        _BIAS,
+    ),
+    outputs=(_Y,),
+    attributes=(
+        _IN_FEATURES,
+        _OUT_FEATURES,
+        Attribute("blocks_out", "int", "b1"),
+        Attribute("blocks_in", "int", "b2"),
+        Attribute("rank", "int", "r"),
+        Attribute("layout_version", "int", "version of the packed layout"),
+        Attribute("instruction_set", "string", "x86-64, x86-64-v3, x86-64-v4 or neon: what the plan promises"),
+    ),
+    types=("float",),
+    kernel_types=("float",),
+    portable=False,
+    doc="BlastLinear with its factors packed at compile time. The kernel reads them in place.",
+)
+
+OPERATORS = (BLAST_LINEAR, BLAST_LINEAR_PACKED)
