@@ -89,10 +89,13 @@ def load(path: Path, model_sha256: str | None = None) -> Reference:
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; export writes it beside the model") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInputError(f"{path} is no readable reference ({error}); export the model again") from error
+        raise InvalidInputError(
+            f"{path} is no readable reference ({error}); export the model again"
+        ) from error
     if version != FORMAT_VERSION:
         raise InvalidInputError(
-            f"{path} has reference format {version}, this version reads {FORMAT_VERSION}; export the model again"
+            f"{path} has reference format {version}, this version reads {FORMAT_VERSION}; "
+            "export the model again"
         )
     if model_sha256 is not None and bound_to != model_sha256:
         raise InvalidInputError(

@@ -1,0 +1,1 @@
+"""One folder for each way to run a planned model; each lowers it for a target and opens the result."""

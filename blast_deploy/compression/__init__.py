@@ -1,0 +1,1 @@
+"""Dense weights to structured ones: one file for each method."""

@@ -1,0 +1,1 @@
+"""ONNX to ONNX on onnx-ir: one file, one pass."""

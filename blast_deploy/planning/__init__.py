@@ -1,0 +1,1 @@
+"""Which form computes each structured layer on a target, and why."""

@@ -1,0 +1,1 @@
+"""Matrix formats, each with all that belongs to it in one folder."""

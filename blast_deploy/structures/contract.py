@@ -20,7 +20,7 @@ FLOAT_TYPES = ("float", "float16", "double", "bfloat16")
 
 @dataclass(frozen=True)
 class Input:
-    """One operator input or output: its shape in symbols, and its type (``T`` is the operator's float type)."""
+    """One operator input or output; type ``T`` is the one float type that all of them share."""
 
     name: str
     shape: str
@@ -106,7 +106,7 @@ BLAST_LINEAR_PACKED = Operator(
         Attribute("blocks_in", "int", "b2"),
         Attribute("rank", "int", "r"),
         Attribute("layout_version", "int", "version of the packed layout"),
-        Attribute("instruction_set", "string", "x86-64, x86-64-v3, x86-64-v4 or neon: what the plan promises"),
+        Attribute("instruction_set", "string", "x86-64, x86-64-v3, x86-64-v4 or neon, as promised"),
     ),
     types=("float",),
     kernel_types=("float",),

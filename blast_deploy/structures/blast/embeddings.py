@@ -50,7 +50,8 @@ def from_block_low_rank(left: Array, right: Array) -> BlastMatrix:
     fits = left.ndim == right.ndim == 4 and left.shape[:2] == right.shape[:2]
     if not fits or left.shape[0] != left.shape[1] or left.shape[3] != right.shape[2]:
         raise InvalidInputError(
-            f"block low-rank factors must be (b, b, p, t) and (b, b, t, q) (got {left.shape} and {right.shape})"
+            "block low-rank factors must be (b, b, p, t) and (b, b, t, q) "
+            f"(got {left.shape} and {right.shape})"
         )
     b, _, p, t = left.shape
     q = right.shape[3]

@@ -49,7 +49,7 @@ class BlastMatrix:
     @property
     def rank(self) -> int:
         """Rank r shared by all blocks."""
-        return self.u.shape[2]
+        return int(self.u.shape[2])
 
     @property
     def cost(self) -> Cost:
@@ -59,7 +59,7 @@ class BlastMatrix:
     def dense(self) -> Float64:
         """Multiply out to a float64 (out_features, in_features) array."""
         u, s, v = (factor.astype(np.float64) for factor in (self.u, self.s, self.v))
-        blocks = np.einsum("ipr,ijr,jrq->ipjq", u, s, v, optimize=True)
+        blocks: Float64 = np.einsum("ipr,ijr,jrq->ipjq", u, s, v, optimize=True)
         rows, columns = u.shape[0] * u.shape[1], v.shape[0] * v.shape[2]
         return blocks.reshape(rows, columns)[: self.out_features, : self.in_features]
 
@@ -87,7 +87,7 @@ class BlastMatrix:
         padded[:, : self.in_features] = x.reshape(rows, self.in_features)
         z = np.einsum("njq,jrq->njr", padded.reshape(rows, b2, q), self.v.astype(np.float64), optimize=True)
         w = np.einsum("ijr,njr->nir", self.s.astype(np.float64), z, optimize=True)
-        y = np.einsum("ipr,nir->nip", self.u.astype(np.float64), w, optimize=True)
+        y: Float64 = np.einsum("ipr,nir->nip", self.u.astype(np.float64), w, optimize=True)
         y = y.reshape(rows, b1 * p)[:, : self.out_features]
         if bias is not None:
             y = y + bias.astype(np.float64)
