@@ -1,0 +1,1 @@
+LIBRARY_FILE: str
