@@ -9,10 +9,11 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-TINY_WORDS = (
+_WORDS = (
     "a an and animal at bird blue cat cold dog fast for green house in is it large light man night of old "
     "on red river road run she sky slow small stone that the tree under water white wind with woman young"
-).split()
+)
+TINY_WORDS = _WORDS.split()
 """The tiny tokenizer's whole words."""
 
 
