@@ -1,0 +1,232 @@
+"""Our model folder: a Hugging Face folder whose configuration names the structured layers.
+
+``config.json`` is the Hugging Face configuration with a section for the structured layers;
+``model.safetensors`` holds every tensor, a structured layer's as ``<layer>.U``, ``.S``, ``.V`` and ``.bias``.
+Tokenizer files are copied along. ``dense.reference.npz`` holds what the dense original gave for samples.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from blast_deploy import reference
+from blast_deploy.checkpoints.section import CONFIG, SECTION, StructuredSection, describe, insert, read
+from blast_deploy.checkpoints.staging import staged_folder
+from blast_deploy.errors import InvalidInputError, MissingExtraError
+from blast_deploy.reference import Reference
+
+WEIGHTS = "model.safetensors"
+DENSE_REFERENCE = "dense.reference.npz"
+
+_TOKENIZER_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def save(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    tokenizer: Path | None = None,
+    dense: Reference | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a Hugging Face model, with or without structured layers, as one folder.
+
+    The folder appears under its name only when it is complete.
+
+    Args:
+        module: A transformers model; its parameters are written at their own dtype.
+        path: The folder to make.
+        tokenizer: A folder whose tokenizer files are copied along.
+        dense: Sample inputs and float64 outputs of the dense original, its ``outputs``.
+        force: Whether to replace a folder that exists.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        InvalidInputError: If the module is no transformers model.
+        OutputExistsError: If ``path`` exists and ``force`` is not given.
+    """
+    path = Path(path)
+    check_savable(module)
+    with staged_folder(path, force) as staging:
+        write(module, staging, tokenizer=tokenizer, dense=dense)
+    return path
+
+
+def check_savable(module: nn.Module) -> None:
+    """Refuse a module that could not be loaded again.
+
+    Raises:
+        InvalidInputError: If the module is no transformers model.
+    """
+    if not hasattr(getattr(module, "config", None), "to_json_string"):
+        raise InvalidInputError(
+            f"{type(module).__name__} has no Hugging Face configuration, so it could not be loaded again; "
+            "only transformers models can be written to a folder"
+        )
+
+
+def write(
+    module: nn.Module, folder: Path, *, tokenizer: Path | None = None, dense: Reference | None = None
+) -> None:
+    """Write the files of :func:`save` into an empty folder that the caller will rename."""
+    config: Any = module.config
+    values = json.loads(config.to_json_string(use_diff=True))
+    section = describe(module)
+    if section is not None:
+        values[SECTION] = msgspec.to_builtins(section)
+    (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    save_file(_distinct(module.state_dict()), folder / WEIGHTS, metadata={"format": "pt"})
+    if tokenizer is not None:
+        _copy_tokenizer(tokenizer, folder)
+    if dense is not None:
+        reference.save(dense, folder / DENSE_REFERENCE)
+
+
+def load(path: str | Path) -> nn.Module:
+    """Load a model folder, dense or structured, in evaluation mode, on the CPU and without any network.
+
+    The plain encoder or decoder is loaded (``AutoModel``), without task heads, at the dtype it is stored in.
+
+    Raises:
+        InvalidInputError: If the folder or a file in it is missing, damaged, incomplete, only a pickle, or of
+            a newer format.
+        MissingExtraError: If transformers is not installed.
+    """
+    path = Path(path)
+    section = read(path)
+    _check_weights(path)
+    with _quiet_transformers():
+        module = _load_dense(path) if section is None else _load_structured(path, section)
+    return module.eval()
+
+
+def dense_reference(path: str | Path) -> Reference | None:
+    """Read what the dense original gave for sample inputs (as ``Sample.outputs``); None if it was not kept.
+
+    Its ``model_sha256`` is that of the dense original's weights.
+    """
+    file = Path(path) / DENSE_REFERENCE
+    return reference.load(file) if file.exists() else None
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    for name in _TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def _distinct(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory with an earlier one, which safetensors does not store."""
+    seen: set[int] = set()
+    distinct = {}
+    for name, tensor in state.items():
+        address = tensor.untyped_storage().data_ptr()
+        distinct[name] = tensor.detach().clone() if address in seen else tensor.detach().contiguous()
+        seen.add(address)
+    return distinct
+
+
+def _check_weights(path: Path) -> None:
+    if (path / WEIGHTS).is_file() or (path / f"{WEIGHTS}.index.json").is_file():
+        return
+    pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
+    if pickles:
+        raise InvalidInputError(
+            f"{path} has its weights only as {pickles[0]}, a pickle, which can run code when it is read; "
+            f"convert it to {WEIGHTS} first"
+        )
+    raise InvalidInputError(f"{path} has no {WEIGHTS}; give the folder of a Hugging Face model")
+
+
+def _load_dense(path: Path) -> nn.Module:
+    from transformers import AutoModel
+
+    try:
+        module, report = AutoModel.from_pretrained(
+            path, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise _unloadable(path, error) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise InvalidInputError(
+            f"the weights in {path} lack {len(missing)} tensors that the model needs ({missing[0]}, ...); "
+            "copy the folder again"
+        )
+    loaded: nn.Module = module
+    return loaded
+
+
+def _load_structured(path: Path, section: StructuredSection) -> nn.Module:
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        tensors = load_file(path / WEIGHTS)
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        delattr(config, SECTION)
+        module: nn.Module = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise _unloadable(path, error) from error
+    insert(section, module, path)
+    expected = module.state_dict()
+    wrong = sorted(expected.keys() ^ tensors.keys()) or [
+        name for name, tensor in expected.items() if tensor.shape != tensors[name].shape
+    ]
+    if wrong:
+        raise InvalidInputError(
+            f"{len(wrong)} tensors in {path / WEIGHTS} do not fit {CONFIG} ({wrong[0]}, ...); "
+            "compress the model again"
+        )
+    # Copied, because the mapped file may change and is not aligned as torch's fast kernels like it.
+    module.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
+    return module
+
+
+def _unloadable(path: Path, error: Exception) -> InvalidInputError:
+    reason = str(error).strip().split("\n", 1)[0].rstrip(".")
+    return InvalidInputError(f"{path} could not be loaded ({reason}); copy the folder again")
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Hold back transformers' progress bars and loading report, and keep torch's random state."""
+    try:
+        from transformers.utils import logging
+    except ImportError:
+        raise MissingExtraError("transformers", "models") from None
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
