@@ -165,9 +165,12 @@ class VerificationResult:
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """Timings of one contender for one input shape, in milliseconds."""
+    """Timings of one contender for one input shape, in milliseconds; memory as growth of its process, in MiB."""
 
     name: str
+    path: Path
+    runtime: str
+    """What ran it, in words."""
     shape: dict[str, int]
     median_ms: float
     p50_ms: float
@@ -179,6 +182,8 @@ class Contender:
     bytes_on_disk: int
     peak_memory_mb: float | None
     resident_memory_mb: float | None
+    private_memory_mb: float | None
+    """The part of resident memory that no file backs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,9 +205,11 @@ class BenchmarkResult:
     clock: Literal["thread CPU time", "wall time"]
     threads: int
     machine: dict[str, str]
-    load: float
-    """Mean number of other runnable processes' worth of CPU during the run, 0 on a quiet machine."""
+    load: float | None
+    """Mean CPUs' worth of other processes' work during the run, 0 on a quiet machine; None if unknown."""
     judged: bool
+    reasons: tuple[str, ...]
+    """Why the timings cannot be judged; empty when they can."""
     contenders: tuple[Contender, ...]
     ratios: tuple[Ratio, ...]
 
