@@ -1,0 +1,58 @@
+"""What a backend offers: every module that ``registry.py`` names has these functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from blast_deploy.artifact import Artifact, Role
+from blast_deploy.planning.layer import LinearLayer
+from blast_deploy.results import Plan, Rejected
+from blast_deploy.targets import Target
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from blast_deploy.runner import Runner
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What a backend wrote into an artifact's folder.
+
+    Attributes:
+        files: Relative path to role, ``model`` or ``weights``, of every file written.
+        operators: Operator types of domain ``ai.blast`` that the lowered model needs, with their version.
+        runtime: Name of the runtime that serves it.
+        oldest_runtime: Its oldest version that does.
+        instruction_set: What the machine must have, or None for any.
+    """
+
+    files: dict[str, Role]
+    operators: dict[str, int]
+    runtime: str
+    oldest_runtime: str
+    instruction_set: str | None
+
+
+class Backend(Protocol):
+    """Lowers a planned model for a target and opens the result."""
+
+    def check_options(self, target: Target) -> None:
+        """Refuse options that the backend does not know; raises InvalidInputError or a msgspec one."""
+
+    def compile_obstacle(self, target: Target) -> str | None:
+        """Why this machine cannot compile for the target; None when it can."""
+
+    def run_obstacle(self, target: Target) -> str | None:
+        """Why this machine cannot run what was compiled for the target; None when it can."""
+
+    def rejected_forms(self, target: Target, layer: LinearLayer) -> tuple[Rejected, ...]:
+        """The forms in which the target cannot compute a layer, each with its reason."""
+
+    def lower(self, model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lowered:
+        """Write the model, its planned forms made real, into a folder; may change ``model``."""
+
+    def open(self, artifact: Artifact, threads: int | None) -> Runner:
+        """Open an artifact; raises UnsupportedMachineError where this machine cannot run it."""

@@ -1,0 +1,76 @@
+"""The backend's entry points; see ``backends/contract.py``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blast_deploy.artifact import Artifact
+from blast_deploy.backends.contract import Lowered
+from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle
+from blast_deploy.backends.onnxruntime.options import options_of
+from blast_deploy.errors import InvalidInputError
+from blast_deploy.planning.layer import LinearLayer
+from blast_deploy.results import Plan, Rejected
+from blast_deploy.runner import Runner
+from blast_deploy.structures.contract import OPERATORS
+from blast_deploy.targets import Target
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_PACKED_TYPES = {"BlastLinear": "BlastLinearPacked"}
+_ONNX_TYPES = {"float32": "float", "float64": "double"}
+
+
+def check_options(target: Target) -> None:
+    """Refuse options that this backend does not know."""
+    options = options_of(target)
+    if options.operator_library and target.costs.kernel is None:
+        raise InvalidInputError("`costs.kernel` is needed with operator_library = true; add it")
+
+
+def compile_obstacle(target: Target) -> str | None:
+    """Why this machine cannot compile for the target: without the library nothing can be packed."""
+    return library_obstacle() if options_of(target).operator_library else None
+
+
+def run_obstacle(target: Target) -> str | None:
+    """Why this machine cannot run what was compiled for the target."""
+    if find_spec("onnxruntime") is None:
+        return "onnxruntime is not installed; run: pip install onnxruntime"
+    options = options_of(target)
+    if not options.operator_library:
+        return None
+    if options.instruction_set == "native":
+        return library_obstacle()
+    return library_obstacle() or instruction_set_obstacle(options.instruction_set)
+
+
+def rejected_forms(target: Target, layer: LinearLayer) -> tuple[Rejected, ...]:
+    """The kernel, where the target has no library or the library no kernel for the layer."""
+    if not options_of(target).operator_library:
+        return (Rejected("kernel", f"target {target.name} runs without the operator library"),)
+    packed = next((each for each in OPERATORS if each.name == _PACKED_TYPES.get(layer.operator)), None)
+    if packed is None:
+        return (Rejected("kernel", f"the operator library has no packed kernel for {layer.operator}"),)
+    if _ONNX_TYPES.get(layer.dtype, layer.dtype) not in packed.kernel_types:
+        return (
+            Rejected("kernel", f"the packed kernel of {layer.operator} takes float32, not {layer.dtype}"),
+        )
+    return ()
+
+
+def lower(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lowered:
+    """Write the model in its planned forms; see ``lowering.py``."""
+    from blast_deploy.backends.onnxruntime.lowering import lower_model
+
+    return lower_model(model, plan, options_of(target), folder)
+
+
+def open(artifact: Artifact, threads: int | None) -> Runner:
+    """Open an artifact; see ``session_runner.py``."""
+    from blast_deploy.backends.onnxruntime.session_runner import SessionRunner
+
+    return SessionRunner(artifact, threads)

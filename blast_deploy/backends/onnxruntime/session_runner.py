@@ -1,0 +1,115 @@
+"""Runs an artifact in ONNX Runtime."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blast_deploy import reference
+from blast_deploy.artifact import Artifact
+from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle
+from blast_deploy.backends.onnxruntime.nodes import find_nodes
+from blast_deploy.backends.onnxruntime.options import options_of
+from blast_deploy.backends.onnxruntime.profile import operators_of, read_profile
+from blast_deploy.backends.onnxruntime.session import make_session
+from blast_deploy.backends.onnxruntime.taps import tapped_model
+from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
+from blast_deploy.runner import Arrays, Outputs, Runner, Taps
+from blast_deploy.stock import first_line
+
+
+class SessionRunner(Runner):
+    """An artifact in ONNX Runtime: one session to run, others when capture or a profile is asked for."""
+
+    def __init__(self, artifact: Artifact, threads: int | None) -> None:
+        """Open an artifact.
+
+        Raises:
+            UnsupportedMachineError: If the runtime is too old, or the machine lacks the instruction set.
+            InvalidInputError: If the runtime refuses the model.
+        """
+        _check_machine(artifact)
+        self.inputs = artifact.manifest.inputs
+        self.outputs = artifact.manifest.outputs
+        self._artifact = artifact
+        self._threads = threads
+        self._tapped: Any = None
+        self._session: Any = self._make(artifact.model)
+
+    def executed_operators(self) -> dict[str, str]:
+        """Run the first reference sample with profiling on, as ``run`` would, and read what ran."""
+        sample = reference.load(self._artifact.samples).samples[0]
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._make(self._artifact.model, Path(folder) / "profile")
+            _run(session, sample.inputs)
+            ran = read_profile(Path(session.end_profiling()))
+        return operators_of(find_nodes(self._artifact.model, self._artifact.manifest.layers), ran)
+
+    def close(self) -> None:
+        """Release the sessions."""
+        self._session = self._tapped = None
+
+    def _run(self, inputs: Arrays) -> Outputs:
+        return _run(self._open(), inputs)
+
+    def _run_tapped(self, inputs: Arrays) -> tuple[Outputs, Taps]:
+        self._open()
+        layers = self._artifact.manifest.layers
+        if self._tapped is None:
+            self._tapped = self._make(tapped_model(self._artifact.model, layers))
+        values = _run(self._tapped, inputs)
+        seen = {**values, **inputs}
+        outputs = {spec.name: values[spec.name] for spec in self.outputs if spec.name in values}
+        taps = {layer.name: (seen[layer.input], seen[layer.output]) for layer in layers}
+        return outputs, taps
+
+    def _open(self) -> Any:
+        if self._session is None:
+            raise InvalidInputError(f"the runner of {self._artifact.path} is closed; open the artifact again")
+        return self._session
+
+    def _make(self, model: Path | bytes, profile_prefix: Path | None = None) -> Any:
+        return make_session(
+            model,
+            folder=self._artifact.path,
+            operator_library=options_of(self._artifact.manifest.target).operator_library,
+            threads=self._threads,
+            profile_prefix=profile_prefix,
+        )
+
+
+def _run(session: Any, inputs: Arrays) -> Outputs:
+    names = [output.name for output in session.get_outputs()]
+    try:
+        values = session.run(names, dict(inputs))
+    except Exception as error:  # the runtime raises types of its own that share no public base
+        raise InvalidInputError(f"ONNX Runtime cannot run these inputs ({first_line(error)})") from error
+    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+
+def _check_machine(artifact: Artifact) -> None:
+    operators = artifact.manifest.operators
+    installed = version("onnxruntime")
+    if _release(installed) < _release(operators.oldest_runtime):
+        raise UnsupportedMachineError(
+            f"{artifact.path} needs onnxruntime {operators.oldest_runtime} or newer (found {installed}); "
+            "upgrade it"
+        )
+    if not options_of(artifact.manifest.target).operator_library:
+        return
+    obstacle = library_obstacle()
+    if obstacle is None and operators.instruction_set is not None:
+        obstacle = instruction_set_obstacle(operators.instruction_set)
+    if obstacle is not None:
+        raise UnsupportedMachineError(
+            f"{artifact.path} cannot run here: {obstacle}; compile it for this machine"
+        )
+
+
+def _release(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)

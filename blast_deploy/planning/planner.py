@@ -1,0 +1,64 @@
+"""The planner: for each structured layer the form that computes it on a target, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from blast_deploy.backends.registry import load_backend
+from blast_deploy.planning.cost import typical_microseconds
+from blast_deploy.planning.layer import LinearLayer, RowRange
+from blast_deploy.results import Accepted, Form, LayerPlan, Plan, Rejected
+from blast_deploy.targets import Target
+
+FORMS: tuple[Form, ...] = ("kernel", "body", "dense")
+
+
+def plan(layers: Sequence[LinearLayer], target: Target, rows: Mapping[str, RowRange]) -> Plan:
+    """Choose a form for every layer: of those the target accepts, the one with the least modelled time.
+
+    Args:
+        layers: The model's structured layers; none for a dense model.
+        target: Where it will run.
+        rows: Layer name to fewest and most rows that must be served well.
+
+    Raises:
+        InvalidInputError: If the target's backend accepts no form of some layer.
+    """
+    planned = tuple(plan_layer(layer, target, rows[layer.name]) for layer in layers)
+    ranges = [rows[layer.name] for layer in layers] or [(0, 0)]
+    span = min(low for low, _ in ranges), max(high for _, high in ranges)
+    return Plan(target=target.name, rows=span, layers=planned)
+
+
+def plan_layer(layer: LinearLayer, target: Target, rows: RowRange) -> LayerPlan:
+    """Choose the form of one layer; see ``plan``."""
+    rejected = {each.form: each for each in load_backend(target.backend).rejected_forms(target, layer)}
+    for form in FORMS:
+        if form not in rejected and getattr(target.costs, form) is None:
+            rejected[form] = Rejected(form, f"target {target.name} gives no cost for this form")
+    accepted = tuple(
+        Accepted(form, round(typical_microseconds(form, layer, rows, target.costs), 3))
+        for form in FORMS
+        if form not in rejected
+    )
+    chosen = min(accepted, key=lambda each: each.microseconds)
+    return LayerPlan(
+        layer=layer.name,
+        operator=layer.operator,
+        form=chosen.form,
+        reason=_reason(chosen, accepted, tuple(rejected.values()), rows),
+        accepted=accepted,
+        rejected=tuple(rejected.values()),
+    )
+
+
+def _reason(
+    chosen: Accepted, accepted: tuple[Accepted, ...], rejected: tuple[Rejected, ...], rows: RowRange
+) -> str:
+    others = ", ".join(
+        f"{each.form} {each.microseconds:.3g} us" for each in accepted if each.form != chosen.form
+    )
+    span = f"{rows[0]} rows" if rows[0] == rows[1] else f"{rows[0]} to {rows[1]} rows"
+    compared = f"against {others}" if others else "the only form accepted"
+    excluded = "".join(f"; no {each.form}: {each.reason}" for each in rejected)
+    return f"{chosen.form} {chosen.microseconds:.3g} us, {compared} (modelled, {span}, one thread){excluded}"

@@ -1,0 +1,142 @@
+"""An opened artifact: inputs in, outputs out, layer inputs and outputs on request."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blast_deploy.artifact import open_artifact
+from blast_deploy.errors import InvalidInputError
+from blast_deploy.results import TensorSpec
+
+Arrays = Mapping[str, NDArray[Any]]
+Outputs = dict[str, NDArray[Any]]
+FUNCTION_BODY = "function body"
+"""What ``executed_operators`` says where standard operators stood in for a layer's own operator."""
+Taps = dict[str, tuple[NDArray[Any], NDArray[Any]]]
+"""Layer name to the array that entered it and the one that left it."""
+
+
+def open(path: str | Path, *, threads: int | None = None) -> Runner:
+    """Open an artifact for running.
+
+    Args:
+        path: The folder that compile wrote.
+        threads: Threads of the runtime; None leaves the choice to it.
+
+    Raises:
+        InvalidInputError: If it is no artifact or a damaged one, or ``threads`` is below 1.
+        UnsupportedMachineError: If this machine or its runtime lacks what it was compiled for.
+    """
+    from blast_deploy.backends.registry import load_backend
+
+    if threads is not None and threads < 1:
+        raise InvalidInputError(f"threads must be at least 1 (got {threads})")
+    artifact = open_artifact(path)
+    return load_backend(artifact.manifest.target.backend).open(artifact, threads)
+
+
+class Runner(ABC):
+    """Runs one artifact.
+
+    Attributes:
+        inputs: What ``run`` takes, in order.
+        outputs: What it gives, in order.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, inputs: Arrays) -> Outputs:
+        """Run the model.
+
+        Args:
+            inputs: Input name to array, of the dtypes and shapes in ``inputs``.
+
+        Returns:
+            Output name to array.
+
+        Raises:
+            InvalidInputError: If an input is missing, unknown, or of another dtype or shape.
+        """
+        check_inputs(self.inputs, inputs)
+        return self._run(inputs)
+
+    def run_tapped(self, inputs: Arrays) -> tuple[Outputs, Taps]:
+        """Run the model and capture what entered and left every structured layer; see ``run``."""
+        check_inputs(self.inputs, inputs)
+        return self._run_tapped(inputs)
+
+    @abstractmethod
+    def executed_operators(self) -> dict[str, str]:
+        """What the runtime really ran for each structured layer.
+
+        Returns:
+            Layer name to operator type; ``FUNCTION_BODY`` where standard operators stood in for it; a layer
+            of which the runtime reports nothing is missing.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what the runtime holds; the runner cannot be used afterwards."""
+
+    @abstractmethod
+    def _run(self, inputs: Arrays) -> Outputs: ...
+
+    @abstractmethod
+    def _run_tapped(self, inputs: Arrays) -> tuple[Outputs, Taps]: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_inputs(specs: tuple[TensorSpec, ...], inputs: Arrays) -> None:
+    """Refuse inputs that the model cannot take, before the runtime sees them.
+
+    Raises:
+        InvalidInputError: Naming the input, what it has and what it must have.
+    """
+    known = {spec.name: spec for spec in specs}
+    missing = [name for name in known if name not in inputs]
+    extra = [name for name in inputs if name not in known]
+    if missing:
+        raise InvalidInputError(f"input {missing[0]!r} is missing; the model takes {', '.join(known)}")
+    if extra:
+        raise InvalidInputError(f"the model has no input {extra[0]!r}; it takes {', '.join(known)}")
+    sizes: dict[str, tuple[int, str]] = {}
+    for spec in specs:
+        _check_input(spec, inputs[spec.name], sizes)
+
+
+def _check_input(spec: TensorSpec, array: NDArray[Any], sizes: dict[str, tuple[int, str]]) -> None:
+    if not isinstance(array, np.ndarray):
+        raise InvalidInputError(f"input {spec.name!r} must be a NumPy array (got {type(array).__name__})")
+    if array.dtype != np.dtype(spec.dtype):
+        raise InvalidInputError(f"input {spec.name!r} must have dtype {spec.dtype} (got {array.dtype})")
+    wanted = "(" + ", ".join(map(str, spec.shape)) + ")"
+    if array.ndim != len(spec.shape):
+        raise InvalidInputError(f"input {spec.name!r} must have shape {wanted} (got {array.shape})")
+    for axis, size in zip(spec.shape, array.shape, strict=True):
+        if isinstance(axis, int):
+            if axis != size:
+                raise InvalidInputError(f"input {spec.name!r} must have shape {wanted} (got {array.shape})")
+            continue
+        earlier, origin = sizes.setdefault(axis, (size, spec.name))
+        if earlier != size:
+            raise InvalidInputError(
+                f"axis {axis!r} of input {spec.name!r} must be {earlier}, as in {origin!r} (got {size})"
+            )

@@ -1,0 +1,95 @@
+"""How far a tensor is from float64 truth, and how far it may be.
+
+The bound is derived, not chosen: four times the error that the standard-operator body itself makes at the
+model's dtype on the same inputs, and never below eight units of that dtype's precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BODY_FACTOR = 4
+"""Another order of summation may err a few times as much; a wrong value errs thousands of times as much."""
+EPSILON_FACTOR = 8
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Relative distance from the truth.
+
+    Attributes:
+        rms: Root mean square of the difference over that of the truth.
+        max: Largest difference over the truth's largest magnitude.
+    """
+
+    rms: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far one tensor may be from float64, and how that came about.
+
+    Attributes:
+        rms: Bound on ``Deviation.rms``.
+        max: Bound on ``Deviation.max``.
+        body: What the standard-operator body deviates by on the same inputs.
+        derivation: The rule with its numbers, in words.
+    """
+
+    rms: float
+    max: float
+    body: Deviation
+    derivation: str
+
+
+def deviation(actual: NDArray[Any], truth: NDArray[Any]) -> Deviation:
+    """Measure a tensor against the truth; both must have one shape and be finite.
+
+    A truth of zeros counts as 1 in size, so that the figures are then absolute. Two empty tensors agree.
+    """
+    if truth.size == 0:
+        return Deviation(0.0, 0.0)
+    expected = truth.astype(np.float64)
+    difference = actual.astype(np.float64) - expected
+    rms_size, max_size = _rms(expected), float(np.abs(expected).max())
+    return Deviation(
+        rms=_rms(difference) / (rms_size or 1.0), max=float(np.abs(difference).max()) / (max_size or 1.0)
+    )
+
+
+def worst(deviations: Iterable[Deviation]) -> Deviation:
+    """The larger of each figure; zero of none."""
+    gathered = list(deviations)
+    return Deviation(
+        rms=max((each.rms for each in gathered), default=0.0),
+        max=max((each.max for each in gathered), default=0.0),
+    )
+
+
+def tolerance(body: Deviation, dtype: str) -> Tolerance:
+    """Derive the bound from the body's own deviation.
+
+    Args:
+        body: What the standard-operator body deviates by.
+        dtype: Element type of the tensor in NumPy's spelling; integers and booleans have no precision to
+            lose, so they may deviate only where the body does.
+    """
+    precision = float(np.finfo(dtype).eps) if np.issubdtype(np.dtype(dtype), np.floating) else 0.0
+    floor = EPSILON_FACTOR * precision
+    return Tolerance(
+        rms=max(BODY_FACTOR * body.rms, floor),
+        max=max(BODY_FACTOR * body.max, floor),
+        body=body,
+        derivation=f"max({BODY_FACTOR} x the function body's own error in plain ONNX Runtime "
+        f"(rms {body.rms:.2e}, max {body.max:.2e}), {EPSILON_FACTOR} x eps of {dtype} ({floor:.2e}))",
+    )
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

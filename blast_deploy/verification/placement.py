@@ -1,0 +1,37 @@
+"""In place: the operators that ran are those that the plan promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from blast_deploy.artifact import Manifest
+from blast_deploy.results import LayerPlan
+from blast_deploy.runner import FUNCTION_BODY
+
+
+def misplaced_layers(manifest: Manifest, executed: Mapping[str, str]) -> tuple[str, ...]:
+    """Layers that did not run in the form that the plan promises, and those that ran unplanned.
+
+    Args:
+        manifest: With the plan and the operators that the lowered model needs.
+        executed: Layer to operator type, as the runtime reports it.
+    """
+    planned = {layer.layer: layer for layer in manifest.plan.layers}
+    unplanned = [record.name for record in manifest.layers if record.name not in planned]
+    return (
+        *(f"layer {name} has no form in the plan" for name in unplanned),
+        *(
+            f"layer {layer.layer} was to run as {layer.form}, but the runtime ran {ran or 'nothing known'}"
+            for layer in planned.values()
+            if not _keeps(layer, ran := executed.get(layer.layer), manifest)
+        ),
+    )
+
+
+def _keeps(layer: LayerPlan, ran: str | None, manifest: Manifest) -> bool:
+    kernels = manifest.operators.versions
+    if layer.form == "kernel":
+        return ran in kernels
+    if layer.form == "body":
+        return ran == FUNCTION_BODY
+    return ran is not None and ran not in kernels and ran != FUNCTION_BODY
