@@ -215,11 +215,96 @@ class BenchmarkResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class QualityMetric:
+    """One measure of how well a model does its task; higher is better."""
+
+    name: str
+    value: float
+    original: float
+    """The same measure of the dense original."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityResult:
+    """How well a compressed model does its task, beside its dense original."""
+
+    subject: Path
+    """The artifact or model file that was judged."""
+    original: Path
+    """Its dense original."""
+    protocol: str
+    """What was measured on what, in a sentence."""
+    metrics: tuple[QualityMetric, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportResult:
     """A self-contained HTML page."""
 
     path: Path
     bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectedLayer:
+    """One structured layer as a file describes it; form and reason where there is a plan."""
+
+    name: str
+    operator: str
+    dtype: str
+    out_features: int
+    in_features: int
+    description: str
+    """The structure's own sizes, in words."""
+    parameters: int
+    dense_parameters: int
+    form: Form | None = None
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What is in a model folder, a portable ONNX file or an artifact."""
+
+    path: Path
+    kind: Literal["model folder", "portable model", "artifact"]
+    bytes: int
+    """Of the weights; for an artifact of everything that is deployed."""
+    dense_bytes: int
+    """Of the weights if the structured layers were multiplied out."""
+    parameters: int
+    dense_parameters: int
+    flops_per_row: int | None
+    """Operations for one row in all layers with weights, each counted once; None where only a graph tells."""
+    dense_flops_per_row: int | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    layers: tuple[InspectedLayer, ...]
+    facts: dict[str, str]
+    """What else the file says of itself, in words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that the machine has or lacks."""
+
+    subject: str
+    present: bool
+    needed: bool
+    """Whether the installation is broken without it."""
+    detail: str
+    remedy: str
+    """What to do where it is missing; empty where it is not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """This machine and installation."""
+
+    machine: dict[str, str]
+    findings: tuple[Finding, ...]
+    healthy: bool
+    """Whether nothing that is needed is missing."""
 
 
 def to_json(result: Any) -> bytes:
