@@ -1,0 +1,58 @@
+"""How a layer stays known while its form changes.
+
+Every node that computes part of a layer carries the metadata property ``blast_deploy.layer``, the layer's
+name. The node that gives the layer's output also carries ``blast_deploy.layer_input``, the name of the value
+that enters the layer, and that value and the output keep their names in every rewrite. So a layer can be
+found and tapped whether it is one ``ai.blast`` node, a MatMul and an Add, or an inlined function body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+LAYER = "blast_deploy.layer"
+LAYER_INPUT = "blast_deploy.layer_input"
+
+
+@dataclass(frozen=True)
+class LayerPorts:
+    """Where a layer begins and ends.
+
+    Attributes:
+        name: The layer's name.
+        input: Name of the value that enters it.
+        output: The value that it gives.
+    """
+
+    name: str
+    input: str
+    output: ir.Value
+
+
+def mark(nodes: Sequence[ir.Node], name: str, input_name: str) -> None:
+    """Make nodes the layer ``name``: the first output of the last of them is the layer's output."""
+    for node in nodes:
+        node.metadata_props[LAYER] = name
+        node.metadata_props.pop(LAYER_INPUT, None)
+    nodes[-1].metadata_props[LAYER_INPUT] = input_name
+
+
+def layer_ports(model: ir.Model) -> tuple[LayerPorts, ...]:
+    """Find every marked layer of the graph and its subgraphs, in graph order."""
+    return tuple(
+        LayerPorts(node.metadata_props[LAYER], node.metadata_props[LAYER_INPUT], node.outputs[0])
+        for node in model.graph.all_nodes()
+        if LAYER in node.metadata_props and LAYER_INPUT in node.metadata_props
+    )
+
+
+def nodes_of(model: ir.Model) -> dict[str, list[ir.Node]]:
+    """Layer name to its marked nodes, in graph order."""
+    found: dict[str, list[ir.Node]] = {}
+    for node in model.graph.all_nodes():
+        if LAYER in node.metadata_props:
+            found.setdefault(node.metadata_props[LAYER], []).append(node)
+    return found

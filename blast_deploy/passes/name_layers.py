@@ -1,0 +1,76 @@
+"""Name each structured layer after the module it came from."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx_ir as ir
+
+from blast_deploy.passes.identity import LAYER, mark
+from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN
+
+_ROOT = "layer"
+
+
+class NameLayers(ir.passes.InPlacePass):
+    """Name ``BlastLinear`` nodes by their parameters, and mark them as layers.
+
+    A node whose factor U is the initialiser ``encoder.query.U`` becomes layer ``encoder.query``: node name
+    and metadata (see ``identity.py``), output value ``encoder.query.output`` unless it is an output of the
+    graph. Constants beside them become ``encoder.query.bias`` and so on. Where one module is called several
+    times, the second call is ``encoder.query#2``. Layers that have a mark already are left alone.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        """Make the pass.
+
+        Args:
+            prefix: What to take off the front of every initialiser's name, such as ``"model."``.
+        """
+        super().__init__()
+        self.prefix = prefix
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Name the layers."""
+        modified = self._strip_prefix(model.graph)
+        calls: Counter[str] = Counter()
+        for node in model.graph.all_nodes():
+            if (node.domain, node.op_type) != (DOMAIN, BLAST_LINEAR.name) or LAYER in node.metadata_props:
+                continue
+            module = _module_name(node)
+            calls[module] += 1
+            _name(node, module if calls[module] == 1 else f"{module}#{calls[module]}")
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+    def _strip_prefix(self, graph: ir.Graph) -> bool:
+        if not self.prefix:
+            return False
+        values = [value for name, value in graph.initializers.items() if name.startswith(self.prefix)]
+        for value in values:
+            value.name = (value.name or "").removeprefix(self.prefix)
+        return bool(values)
+
+
+def _module_name(node: ir.Node) -> str:
+    factor = node.inputs[1] if len(node.inputs) > 1 else None
+    name = factor.name if factor is not None else None
+    if name == "U":
+        return _ROOT
+    if name and name.endswith(".U"):
+        return name.removesuffix(".U")
+    return node.name or node.outputs[0].name or _ROOT
+
+
+def _name(node: ir.Node, name: str) -> None:
+    node.name = name
+    entering, output = node.inputs[0], node.outputs[0]
+    if not output.is_graph_output():
+        output.name = f"{name}.output"
+    for parameter, value in zip(BLAST_LINEAR.inputs[1:], node.inputs[1:], strict=False):
+        if value is not None and value.is_initializer() and len(value.uses()) == 1:
+            value.name = f"{name}.{parameter.name}"
+    factor = node.inputs[1]
+    if output.type is None and factor is not None:
+        output.type = factor.type
+    mark([node], name, (entering.name if entering is not None else None) or "")

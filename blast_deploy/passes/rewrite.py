@@ -1,0 +1,70 @@
+"""Replacing a layer's node by others, so that nothing else in the model notices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from blast_deploy.errors import InvalidInputError
+from blast_deploy.passes.identity import mark
+from blast_deploy.passes.structured import StructuredLayer
+from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN
+
+
+def replace_layer(layer: StructuredLayer, nodes: Sequence[ir.Node]) -> None:
+    """Put nodes in the place of a layer's node and mark them as the layer.
+
+    The layer's output keeps its name, type and shape; factors that nothing else reads are removed.
+
+    Args:
+        layer: The layer, its node still in a graph.
+        nodes: What computes it now, in order; the last one's first output is the layer's output.
+    """
+    graph, old = _graph_of(layer.node), layer.node
+    mark(nodes, layer.name, layer.input.name or "")
+    ir.convenience.replace_nodes_and_values(graph, old, [old], nodes, old.outputs, nodes[-1].outputs[:1])
+    for value in old.inputs[1:]:
+        if value is not None:
+            _drop_unused(value)
+
+
+def add_initializer(layer: StructuredLayer, suffix: str, array: NDArray[Any]) -> ir.Value:
+    """Give a layer's graph the initialiser ``<layer>.<suffix>``.
+
+    Raises:
+        InvalidInputError: If the name is taken.
+    """
+    graph, name = _graph_of(layer.node), f"{layer.name}.{suffix}"
+    if name in graph.initializers:
+        raise InvalidInputError(f"the model has an initialiser {name!r} already; rename it")
+    tensor = ir.Tensor(array, name=name)
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def drop_unused_body(model: ir.Model) -> None:
+    """Remove the function body of ``BlastLinear`` when no node calls it any more."""
+    key = (DOMAIN, BLAST_LINEAR.name, "")
+    if key in model.functions and not any(node.op_identifier() == key for node in model.graph.all_nodes()):
+        del model.functions[key]
+
+
+def _graph_of(node: ir.Node) -> ir.Graph:
+    graph = node.graph
+    if not isinstance(graph, ir.Graph):
+        raise InvalidInputError(f"node {node.name!r} stands in no graph; inline the function that holds it")
+    return graph
+
+
+def _drop_unused(value: ir.Value) -> None:
+    graph = value.graph
+    if value.uses() or value.is_graph_output() or value.is_graph_input() or graph is None:
+        return
+    if value.is_initializer() and value.name is not None:
+        del graph.initializers[value.name]

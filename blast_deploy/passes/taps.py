@@ -1,0 +1,63 @@
+"""What enters and leaves each structured layer, as further outputs of the model."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from blast_deploy.errors import InvalidInputError
+from blast_deploy.passes.identity import LAYER, LayerPorts, layer_ports, mark
+from blast_deploy.passes.structured import structured_layers
+
+
+def tap_names(layer: str) -> tuple[str, str]:
+    """Names of the outputs that carry a layer's input and output."""
+    return f"{layer}:input", f"{layer}:output"
+
+
+class Taps(ir.passes.InPlacePass):
+    """Add the input and output of every layer as outputs of the graph, named by ``tap_names``.
+
+    It finds layers by their marks (``identity.py``), so in whatever form they are, and structured layers
+    that have no mark too. Each tap is an Identity of the value, because neither a graph's input nor one of
+    its outputs can be an output a second time.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Add the outputs, in graph order of the layers.
+
+        Raises:
+            InvalidInputError: If a layer stands in a subgraph, its input is gone, its element type is not
+                known, or the model has an output of a tap's name.
+        """
+        for layer in structured_layers(model):
+            if LAYER not in layer.node.metadata_props:
+                mark([layer.node], layer.name, layer.input.name or "")
+                layer.output.type = layer.output.type or ir.TensorType(layer.element_type)
+        values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
+        ports = layer_ports(model)
+        for port in ports:
+            for name, value in zip(tap_names(port.name), _ends(port, values), strict=True):
+                if name in values:
+                    raise InvalidInputError(f"the model has a value {name!r} already; rename it")
+                _add_output(model.graph, name, value, port.output.type)
+        return ir.passes.PassResult(model, modified=bool(ports))
+
+
+def _ends(port: LayerPorts, values: dict[str, ir.Value]) -> tuple[ir.Value, ir.Value]:
+    entering, leaving = values.get(port.input), port.output
+    if entering is None or values.get(leaving.name or "") is not leaving:
+        raise InvalidInputError(
+            f"layer {port.name!r} cannot be observed: its input or output is no value of the main graph"
+        )
+    if leaving.type is None:
+        raise InvalidInputError(f"layer {port.name!r} cannot be observed: its element type is not known")
+    return entering, leaving
+
+
+def _add_output(graph: ir.Graph, name: str, value: ir.Value, element: ir.TypeProtocol | None) -> None:
+    tap = ir.node("Identity", [value], name=name)
+    tap.outputs[0].name = name
+    tap.outputs[0].type = element
+    tap.outputs[0].shape = value.shape
+    graph.append(tap)
+    graph.outputs.append(tap.outputs[0])
