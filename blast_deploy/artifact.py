@@ -93,8 +93,6 @@ class LayerRecord:
         in_features: Width of its input.
         description: The structure's own sizes, in words.
         parameters: Stored weights, bias excluded.
-        input: Name of the value that enters it.
-        output: Name of the value that leaves it.
     """
 
     name: str
@@ -104,8 +102,6 @@ class LayerRecord:
     in_features: int
     description: str
     parameters: int
-    input: str
-    output: str
 
 
 @dataclass(frozen=True)

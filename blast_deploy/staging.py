@@ -55,7 +55,7 @@ def check_output(output: Path, *, marker: str, force: bool) -> None:
     replaceable = output.is_dir() and ((output / marker).is_file() or not any(output.iterdir()))
     if output.is_symlink() or not replaceable:
         raise OutputExistsError(
-            f"{output} holds no {marker}, so it was not made by this tool and is not replaced even with force; "
+            f"{output} holds no {marker}, so it was not made here and is not replaced even with force; "
             "choose another output"
         )
 

@@ -19,9 +19,12 @@ LAYERS = (
     ("cli", "console"),
     ("demo",),
     ("compression", "exporter", "compiler", "verification", "bench", "reporting", "inspection", "doctor"),
-    ("planning", "passes", "families", "checkpoints", "artifact", "runner", "backends", "targets"),
+    (
+        *("planning", "passes", "families", "checkpoints", "artifact", "runner", "backends", "targets"),
+        *("factors", "portable", "samples", "stock", "tolerance"),
+    ),
     ("structures",),
-    ("native", "_native", "reference", "results", "errors"),
+    ("native", "_native", "reference", "results", "staging", "errors"),
 )
 STAGES = LAYERS[2]
 TORCH = {"compression", "exporter", "checkpoints", "families", "demo"}

@@ -22,15 +22,21 @@ def microseconds(form: Form, layer: LinearLayer, rows: int, costs: Costs) -> flo
         form: How the layer is computed.
         layer: The layer.
         rows: Rows of its input.
-        costs: The target's constants; those of ``form`` must be there.
+        costs: The target's constants.
+
+    Raises:
+        KeyError: If the target has no constants for the form.
     """
-    operations, values = work(form, layer, rows)
-    constants = constants_of(form, costs)
-    moved = values * np.dtype(layer.dtype).itemsize
+    constants: FormCosts | None = getattr(costs, form)
+    if constants is None:
+        raise KeyError(form)
+    work = layer.work[form]
+    moved = (work.weights + 2 * work.values_per_row * rows) * np.dtype(layer.dtype).itemsize
+    # 10^9 a second is 10^3 a microsecond.
     return (
         constants.call_microseconds
-        + operations / constants.gigaflops * 1e-3
-        + moved / constants.gigabytes_per_second * 1e-3
+        + work.flops_per_row * rows / (constants.gigaflops * 1e3)
+        + moved / (constants.gigabytes_per_second * 1e3)
     )
 
 
@@ -38,23 +44,6 @@ def typical_microseconds(form: Form, layer: LinearLayer, rows: RowRange, costs: 
     """Geometric mean of the modelled time over a range of rows, every factor of two counting alike."""
     times = [microseconds(form, layer, count, costs) for count in spread(rows)]
     return float(np.exp(np.mean(np.log(times))))
-
-
-def work(form: Form, layer: LinearLayer, rows: int) -> tuple[float, float]:
-    """Operations of one call, and the values that it moves: weights, and intermediates there and back."""
-    if form == "dense":
-        weights = layer.out_features * layer.in_features
-        return 2.0 * weights * rows, weights + float(layer.out_features * rows)
-    written = layer.body_values_per_row if form == "body" else layer.out_features
-    return float(layer.flops_per_row * rows), layer.parameters + 2.0 * written * rows
-
-
-def constants_of(form: Form, costs: Costs) -> FormCosts:
-    """The constants of one form; raises KeyError where the target has none for it."""
-    constants: FormCosts | None = getattr(costs, form)
-    if constants is None:
-        raise KeyError(form)
-    return constants
 
 
 def spread(rows: RowRange) -> list[int]:

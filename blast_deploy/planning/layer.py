@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from blast_deploy.structures.blast.matrix import cost
+from blast_deploy.results import Form
+from blast_deploy.structures.blast import forms
+from blast_deploy.structures.blast.forms import FormWork
 
 RowRange = tuple[int, int]
 """Fewest and most rows (the product of the leading axes of a layer's input)."""
@@ -12,18 +15,16 @@ RowRange = tuple[int, int]
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """What a form needs to know of a layer to say whether and how fast it can compute it.
+    """What says whether and how fast a form can compute a layer.
 
     Attributes:
         name: Qualified name in the model.
         operator: Its operator in domain ``ai.blast``.
         dtype: Element type in NumPy's spelling.
-        out_features: Width m of the output.
-        in_features: Width n of the input.
-        parameters: Stored weights of the structure, bias excluded.
-        flops_per_row: Operations of the structure for one row.
-        body_values_per_row: Values that the function body writes for one row, the output included.
+        out_features: Width of its output.
+        in_features: Width of its input.
         description: The structure's own sizes, in words.
+        work: What each form does for it.
     """
 
     name: str
@@ -31,36 +32,20 @@ class LinearLayer:
     dtype: str
     out_features: int
     in_features: int
-    parameters: int
-    flops_per_row: int
-    body_values_per_row: int
     description: str
+    work: Mapping[Form, FormWork]
 
-    @classmethod
-    def blast(
-        cls,
-        name: str,
-        *,
-        dtype: str,
-        out_features: int,
-        in_features: int,
-        blocks: tuple[int, int],
-        rank: int,
-    ) -> LinearLayer:
-        """Describe a BLAST layer.
 
-        The weights-left body writes the transposed input, z (b2 x r), z and w (b1 x r) transposed for and
-        after the coupling, and the output twice: U w, then that transposed back.
-        """
-        total = cost(out_features, in_features, blocks, rank)
-        return cls(
-            name=name,
-            operator="BlastLinear",
-            dtype=dtype,
-            out_features=out_features,
-            in_features=in_features,
-            parameters=total.parameters,
-            flops_per_row=total.flops_per_row,
-            body_values_per_row=in_features + 2 * rank * sum(blocks) + 2 * out_features,
-            description=f"{blocks[0]} x {blocks[1]} blocks of rank {rank}",
-        )
+def blast_layer(
+    name: str, *, dtype: str, out_features: int, in_features: int, blocks: tuple[int, int], rank: int
+) -> LinearLayer:
+    """Describe a BLAST layer to the planner."""
+    return LinearLayer(
+        name=name,
+        operator="BlastLinear",
+        dtype=dtype,
+        out_features=out_features,
+        in_features=in_features,
+        description=f"{blocks[0]} x {blocks[1]} blocks of rank {rank}",
+        work={form: forms.work(form, out_features, in_features, blocks, rank) for form in forms.FORMS},
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from blast_deploy.backends.registry import load_backend
+from blast_deploy.errors import InvalidInputError
 from blast_deploy.planning.cost import typical_microseconds
 from blast_deploy.planning.layer import LinearLayer, RowRange
 from blast_deploy.results import Accepted, Form, LayerPlan, Plan, Rejected
@@ -41,6 +42,11 @@ def plan_layer(layer: LinearLayer, target: Target, rows: RowRange) -> LayerPlan:
         for form in FORMS
         if form not in rejected
     )
+    if not accepted:
+        reasons = "; ".join(f"no {each.form}: {each.reason}" for each in rejected.values())
+        raise InvalidInputError(
+            f"layer {layer.name} cannot run on target {target.name} ({reasons}); choose another target"
+        )
     chosen = min(accepted, key=lambda each: each.microseconds)
     return LayerPlan(
         layer=layer.name,

@@ -63,30 +63,28 @@ def pick_rows(count: int, most: int = MOST_ROWS) -> NDArray[np.int64]:
 
 
 def _compare_layer(record: LayerRecord, captured: Sequence[Taps], factors: Path) -> Comparison:
-    subject = f"layer {record.name}"
     if not all(record.name in taps for taps in captured):
-        return failure(subject, f"{subject} is missing from what the runtime reports")
+        return failure(record.name, f"layer {record.name} is missing from what the runtime reports")
     pairs = [taps[record.name] for taps in captured]
     fault = next((fault for pair in pairs if (fault := _pair_fault(record, *pair))), None)
     if fault is not None:
-        return failure(subject, f"{subject}: {fault}")
+        return failure(record.name, f"layer {record.name}: {fault}")
     entered = np.concatenate([x.reshape(-1, record.in_features) for x, _ in pairs])
     left = np.concatenate([y.reshape(-1, record.out_features) for _, y in pairs])
     if not len(entered):
-        return failure(subject, f"{subject}: no row entered it in any sample")
+        return failure(record.name, f"layer {record.name}: no row entered it in any sample")
     chosen = pick_rows(len(entered))
     return _judge(record, entered[chosen], left[chosen], factors)
 
 
 def _judge(record: LayerRecord, x: NDArray[Any], y: NDArray[Any], factors: Path) -> Comparison:
-    subject = f"layer {record.name}"
     try:
         layer = load_factors(factors, record.name, record.operator, record.out_features, record.in_features)
         truth = layer.apply(x)
         bound = layer_tolerance(layer, x, truth)
     except BlastDeployError as error:
-        return failure(subject, f"{subject}: its truth cannot be computed ({error})")
-    return compare_tensors(subject, [y], [truth], bound)
+        return failure(record.name, f"layer {record.name}: its truth cannot be computed ({error})")
+    return compare_tensors(record.name, [y], [truth], bound, f"layer {record.name}")
 
 
 def _pair_fault(record: LayerRecord, x: NDArray[Any], y: NDArray[Any]) -> str | None:

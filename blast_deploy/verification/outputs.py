@@ -41,18 +41,27 @@ def compare_tensors(
     actual: Sequence[NDArray[Any]],
     truth: Sequence[NDArray[Any]],
     bound: Tolerance,
+    described: str,
 ) -> Comparison:
-    """Judge one tensor over all samples; its errors are the worst over them."""
+    """Judge one tensor over all samples; its errors are the worst over them.
+
+    Args:
+        subject: Name of the output or layer.
+        actual: What the runtime gave, sample by sample.
+        truth: The same in float64.
+        bound: How far it may be.
+        described: What reasons call it.
+    """
     for index, (found, expected) in enumerate(zip(actual, truth, strict=True)):
         fault = tensor_fault(found, expected)
         if fault is not None:
-            return failure(subject, f"{subject}: {fault} in sample {index}", bound)
+            return failure(subject, f"{described}: {fault} in sample {index}", bound)
     error = worst(map(deviation, actual, truth))
     within = error.rms <= bound.rms and error.max <= bound.max
     return Comparison(
         subject=subject,
         verdict="passed" if within else "failed",
-        reason="" if within else _excess(subject, error, bound),
+        reason="" if within else _excess(described, error, bound),
         rms_error=error.rms,
         max_error=error.max,
         rms_bound=bound.rms,
@@ -108,11 +117,12 @@ def _compare_output(
         [outputs[name] for outputs in actual],
         [sample.outputs[name] for sample in samples],
         tolerances[name],
+        f"output {name}",
     )
 
 
-def _excess(subject: str, error: Deviation, bound: Tolerance) -> str:
+def _excess(described: str, error: Deviation, bound: Tolerance) -> str:
     return (
-        f"{subject}: error rms {error.rms:.2e}, max {error.max:.2e} against float64 exceeds the bound "
+        f"{described}: error rms {error.rms:.2e}, max {error.max:.2e} against float64 exceeds the bound "
         f"rms {bound.rms:.2e}, max {bound.max:.2e}"
     )

@@ -133,7 +133,7 @@ def _tapping_faults(
             )
             continue
         plain, captured = _both(spec.name, pairs)
-        comparison = compare_tensors(f"output {spec.name} with layer capture on", captured, plain, bound)
+        comparison = compare_tensors(spec.name, captured, plain, bound, f"output {spec.name} with capture on")
         if comparison.reason:
             faults.append(comparison.reason.replace("against float64", "against the run without it"))
     return tuple(faults)

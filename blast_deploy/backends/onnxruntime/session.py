@@ -38,6 +38,8 @@ def make_session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.inter_op_num_threads = 1
+    # Threads that spin after a run would take time from whatever the caller does next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     if profile_prefix is not None:

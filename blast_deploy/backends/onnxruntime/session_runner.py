@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from blast_deploy import reference
 from blast_deploy.artifact import Artifact
 from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle
-from blast_deploy.backends.onnxruntime.nodes import find_nodes
+from blast_deploy.backends.onnxruntime.nodes import find_nodes, operators_of, read_profile
 from blast_deploy.backends.onnxruntime.options import options_of
-from blast_deploy.backends.onnxruntime.profile import operators_of, read_profile
 from blast_deploy.backends.onnxruntime.session import make_session
-from blast_deploy.backends.onnxruntime.taps import tapped_model
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
+from blast_deploy.passes.taps import Taps as TapsPass
+from blast_deploy.passes.taps import tap_names
 from blast_deploy.runner import Arrays, Outputs, Runner, Taps
 from blast_deploy.stock import first_line
 
@@ -47,7 +48,7 @@ class SessionRunner(Runner):
             session = self._make(self._artifact.model, Path(folder) / "profile")
             _run(session, sample.inputs)
             ran = read_profile(Path(session.end_profiling()))
-        return operators_of(find_nodes(self._artifact.model, self._artifact.manifest.layers), ran)
+        return operators_of(find_nodes(ir.load(self._artifact.model)), ran)
 
     def close(self) -> None:
         """Release the sessions."""
@@ -58,14 +59,15 @@ class SessionRunner(Runner):
 
     def _run_tapped(self, inputs: Arrays) -> tuple[Outputs, Taps]:
         self._open()
-        layers = self._artifact.manifest.layers
         if self._tapped is None:
-            self._tapped = self._make(tapped_model(self._artifact.model, layers))
+            self._tapped = self._make(_tapped_model(self._artifact.model))
         values = _run(self._tapped, inputs)
-        seen = {**values, **inputs}
-        outputs = {spec.name: values[spec.name] for spec in self.outputs if spec.name in values}
-        taps = {layer.name: (seen[layer.input], seen[layer.output]) for layer in layers}
-        return outputs, taps
+        taps: Taps = {}
+        for layer in self._artifact.manifest.layers:
+            entering, leaving = tap_names(layer.name)
+            if entering in values and leaving in values:
+                taps[layer.name] = values.pop(entering), values.pop(leaving)
+        return values, taps
 
     def _open(self) -> Any:
         if self._session is None:
@@ -80,6 +82,14 @@ class SessionRunner(Runner):
             threads=self._threads,
             profile_prefix=profile_prefix,
         )
+
+
+def _tapped_model(path: Path) -> bytes:
+    """Serialise the model with every layer's input and output among its outputs, its weights left on disk."""
+    model = ir.load(path)
+    TapsPass()(model)
+    serialised: bytes = ir.to_proto(model).SerializeToString()
+    return serialised
 
 
 def _run(session: Any, inputs: Arrays) -> Outputs:

@@ -1,0 +1,72 @@
+"""A planned model to what ONNX Runtime runs: packed layers, multiplied-out ones, inlined bodies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+import onnxruntime
+
+from blast_deploy.artifact import Role
+from blast_deploy.backends.contract import Lowered
+from blast_deploy.backends.onnxruntime.machine import resolve_instruction_set
+from blast_deploy.backends.onnxruntime.options import Options
+from blast_deploy.passes.densify import Densify
+from blast_deploy.passes.inline_functions import InlineFunctions
+from blast_deploy.passes.pack_blast import PackBlast
+from blast_deploy.passes.save import save_mapped
+from blast_deploy.results import Form, Plan
+from blast_deploy.structures.contract import DOMAIN, OPERATORS
+
+MODEL = "model.onnx"
+
+# ONNX Runtime 1.18 is the first that reads IR 10 and has the entry points that the library calls.
+_OLDEST_RUNTIME = "1.18"
+_OLDEST_RUNTIME_IR, _OLDEST_RUNTIME_OPSET = 10, 21
+
+
+def lower_model(model: ir.Model, plan: Plan, options: Options, folder: Path) -> Lowered:
+    """Make the planned forms real and write the model.
+
+    A body is inlined, not called: with the library registered a call would run the library's kernel, and
+    only inlined nodes bear the layer's name when the runtime tells what ran.
+
+    Args:
+        model: The portable model; it is changed.
+        plan: A form for each of its structured layers.
+        options: The target's.
+        folder: Where to write.
+    """
+    instruction_set = resolve_instruction_set(options) if options.operator_library else None
+    InlineFunctions(_layers(plan, "body"))(model)
+    Densify(_layers(plan, "dense"))(model)
+    if instruction_set is not None:
+        PackBlast(_layers(plan, "kernel"), instruction_set)(model)
+    files: dict[str, Role] = {
+        file.name: "model" if file.name == MODEL else "weights" for file in save_mapped(model, folder / MODEL)
+    }
+    return Lowered(
+        files=files,
+        operators=_operators(model),
+        runtime="onnxruntime",
+        oldest_runtime=_oldest_runtime(model),
+        instruction_set=instruction_set,
+    )
+
+
+def _layers(plan: Plan, form: Form) -> list[str]:
+    return [layer.layer for layer in plan.layers if layer.form == form]
+
+
+def _operators(model: ir.Model) -> dict[str, int]:
+    used = {node.op_type for node in model.graph.all_nodes() if node.domain == DOMAIN}
+    return {operator.name: operator.since_version for operator in OPERATORS if operator.name in used}
+
+
+def _oldest_runtime(model: ir.Model) -> str:
+    """The oldest runtime known to serve; for newer files than this tool exports, the one at hand."""
+    opset = model.opset_imports.get("") or 0
+    if model.ir_version <= _OLDEST_RUNTIME_IR and opset <= _OLDEST_RUNTIME_OPSET:
+        return _OLDEST_RUNTIME
+    release = onnxruntime.__version__.split(".")
+    return ".".join(release[:2])

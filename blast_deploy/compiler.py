@@ -1,0 +1,208 @@
+"""Portable ONNX to an artifact: planned for a target, lowered by its backend, with what it is judged by."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from blast_deploy import __version__, artifact, reference
+from blast_deploy.artifact import Manifest, Operators, Role, Source
+from blast_deploy.backends.contract import Lowered
+from blast_deploy.backends.registry import load_backend
+from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
+from blast_deploy.factors import LayerFactors, save_factors
+from blast_deploy.planning.layer import RowRange
+from blast_deploy.planning.planner import plan as plan_layers
+from blast_deploy.planning.shape import layer_rows, parse_shape
+from blast_deploy.portable import (
+    PortableModel,
+    layer_record,
+    leading_axes,
+    linear_layer,
+    read_portable,
+    sizes,
+)
+from blast_deploy.reference import Reference, Sample
+from blast_deploy.results import CompileResult, Plan
+from blast_deploy.samples import gather_samples
+from blast_deploy.staging import check_output, staged_folder
+from blast_deploy.stock import run_stock
+from blast_deploy.targets import Target, load_target
+from blast_deploy.tolerance import Tolerance, deviation, tolerance, worst
+
+Progress = Callable[[int, int, str], None]
+_STEPS = (
+    "read the model",
+    "gather samples",
+    "plan",
+    "measure the body's own error",
+    "lower",
+    "write the manifest",
+)
+_LIBRARIES = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
+
+
+def compile(
+    model: str | Path,
+    target: str | Path | Target,
+    output: str | Path,
+    *,
+    shape: str | None = None,
+    precision: str = "fp32",
+    samples: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> CompileResult:
+    """Compile a portable ONNX file for a target.
+
+    Args:
+        model: The file; the reference that export wrote beside it is taken along.
+        target: A target's name, the path of a TOML file, or a target already loaded.
+        output: The artifact folder to make.
+        shape: Sizes of the dynamic axes to plan for, such as ``batch=1,sequence=16:128``; an axis that is
+            not named may be 1 to 128. The artifact takes other sizes too, without the plan's promise.
+        precision: Of the weights; only ``fp32``, which leaves the model's own element types as they are.
+        samples: An ``.npz`` of further inputs to judge the artifact by.
+        force: Replace an artifact that is there.
+        progress: Called with steps done, steps in all and what comes next.
+
+    Returns:
+        The artifact's folder and the plan.
+
+    Raises:
+        InvalidInputError: If an argument, the model or a sample cannot be taken.
+        OutputExistsError: If the output exists and may not be replaced.
+        UnsupportedMachineError: If this machine cannot compile for the target.
+    """
+    steps = _announce(progress)
+    if precision != "fp32":
+        raise InvalidInputError(f"precision must be fp32 (got {precision!r}); others are not offered yet")
+    loaded = load_target(target)
+    check_output(Path(output), marker=artifact.MANIFEST, force=force)
+    obstacle = load_backend(loaded.backend).compile_obstacle(loaded)
+    if obstacle is not None:
+        raise UnsupportedMachineError(f"target {loaded.name} cannot be compiled for here: {obstacle}")
+    next(steps)
+    portable = read_portable(model)
+    axes = parse_shape(shape, portable.axes)
+    next(steps)
+    gathered = gather_samples(portable, samples)
+    next(steps)
+    plan = _plan(portable, loaded, axes)
+    next(steps)
+    tolerances = derive_tolerances(portable, gathered)
+    with staged_folder(Path(output), marker=artifact.MANIFEST, force=force) as folder:
+        next(steps)
+        manifest = _write(portable, loaded, plan, axes, gathered, tolerances, folder, steps)
+    return CompileResult(Path(output), loaded.name, plan, manifest.deployed_bytes)
+
+
+def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[str, Tolerance]:
+    """Run the portable file in plain ONNX Runtime and derive each output's bound from its error.
+
+    Raises:
+        InvalidInputError: If the runtime cannot run it, or its outputs are not those of the reference.
+    """
+    found = run_stock(model.path, [sample.inputs for sample in samples])
+    tolerances = {}
+    for spec in model.outputs:
+        pairs = [
+            (own[spec.name], sample.outputs[spec.name]) for own, sample in zip(found, samples, strict=True)
+        ]
+        for own, truth in pairs:
+            if own.shape != truth.shape:
+                raise InvalidInputError(
+                    f"output {spec.name} has shape {own.shape} in plain ONNX Runtime and {truth.shape} in "
+                    "the reference; export the model again"
+                )
+        tolerances[spec.name] = tolerance(worst(deviation(own, truth) for own, truth in pairs), spec.dtype)
+    return tolerances
+
+
+def _plan(model: PortableModel, target: Target, axes: dict[str, RowRange]) -> Plan:
+    layers = [linear_layer(layer) for layer in model.layers]
+    rows = {layer.name: layer_rows(leading_axes(layer), axes) for layer in model.layers}
+    return plan_layers(layers, target, rows)
+
+
+def _write(
+    model: PortableModel,
+    target: Target,
+    plan: Plan,
+    axes: dict[str, RowRange],
+    samples: tuple[Sample, ...],
+    tolerances: dict[str, Tolerance],
+    folder: Path,
+    steps: Iterator[None],
+) -> Manifest:
+    """Fill an artifact's folder, the manifest last."""
+    # The model changes in lowering: what is told of it comes first.
+    size, dense_size = sizes(model)
+    records = tuple(map(layer_record, model.layers))
+    _write_reference(model, samples, folder)
+    lowered = load_backend(target.backend).lower(model.graph, plan, target, folder)
+    next(steps)
+    roles: dict[str, Role] = {artifact.SAMPLES: "reference", **lowered.files}
+    if records:
+        roles[artifact.FACTORS] = "reference"
+    files = artifact.store(folder, roles)
+    manifest = Manifest(
+        format_version=artifact.FORMAT_VERSION,
+        tool=f"blast-deploy {__version__}",
+        libraries=_library_versions(),
+        source=Source(model.path.name, model.sha256, model.path.stat().st_size),
+        target=target,
+        precision="fp32",
+        operators=_operators(lowered),
+        inputs=model.inputs,
+        outputs=model.outputs,
+        axes=axes,
+        size=size,
+        dense_size=dense_size,
+        deployed_bytes=sum(file.bytes for file in files if file.role != "reference"),
+        layers=records,
+        plan=plan,
+        tolerance=tolerances,
+        samples=len(samples),
+        files=files,
+    )
+    (folder / artifact.MANIFEST).write_bytes(artifact.encode(manifest))
+    return manifest
+
+
+def _write_reference(model: PortableModel, samples: tuple[Sample, ...], folder: Path) -> None:
+    path = folder / artifact.SAMPLES
+    path.parent.mkdir()
+    reference.save(Reference(model.sha256, samples), path)
+    if not model.layers:
+        return
+    factors = []
+    for layer in model.layers:
+        matrix = layer.matrix()
+        tensors = {"U": matrix.u, "S": matrix.s, "V": matrix.v, "bias": layer.bias()}
+        factors.append(
+            LayerFactors(layer.name, layer.node.op_type, layer.out_features, layer.in_features, tensors)
+        )
+    save_factors(factors, folder / artifact.FACTORS)
+
+
+def _operators(lowered: Lowered) -> Operators:
+    return Operators(lowered.operators, lowered.runtime, lowered.oldest_runtime, lowered.instruction_set)
+
+
+def _library_versions() -> dict[str, str]:
+    versions = {}
+    for name in _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def _announce(progress: Progress | None) -> Iterator[None]:
+    """Tell each step before it begins."""
+    for index, step in enumerate(_STEPS):
+        if progress is not None:
+            progress(index, len(_STEPS), step)
+        yield

@@ -1,0 +1,215 @@
+"""What is in a model folder, a portable ONNX file or an artifact; nothing is run and no weight is read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from blast_deploy.artifact import MANIFEST, Artifact, open_artifact
+from blast_deploy.errors import InvalidInputError
+from blast_deploy.planning.layer import LinearLayer, blast_layer
+from blast_deploy.portable import linear_layer, read_portable, sizes
+from blast_deploy.results import InspectedLayer, Inspection
+
+_CONFIG = "config.json"
+_SECTION = "structured_layers"
+_ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+
+
+def inspect(path: str | Path) -> Inspection:
+    """Describe a model: its layers with their structure and sizes, parameters, operations, plan and reasons.
+
+    Args:
+        path: A model folder, a portable ``.onnx`` file, or an artifact.
+
+    Raises:
+        InvalidInputError: If it is none of them, or a damaged one.
+        UnsupportedMachineError: If it is an artifact of a newer format.
+    """
+    found = Path(path)
+    if not found.exists():
+        raise InvalidInputError(f"{found} does not exist; give a model folder, an .onnx file or an artifact")
+    if found.is_file():
+        return _portable(found)
+    if (found / MANIFEST).is_file():
+        return _artifact(open_artifact(found))
+    if (found / _CONFIG).is_file():
+        return _folder(found)
+    raise InvalidInputError(
+        f"{found} holds neither {MANIFEST} nor {_CONFIG}; give a model folder, an .onnx file or an artifact"
+    )
+
+
+def _portable(path: Path) -> Inspection:
+    model = read_portable(path)
+    size, dense = sizes(model)
+    return Inspection(
+        path=path,
+        kind="portable model",
+        bytes=size.bytes,
+        dense_bytes=dense.bytes,
+        parameters=size.parameters,
+        dense_parameters=dense.parameters,
+        flops_per_row=size.flops_per_row,
+        dense_flops_per_row=dense.flops_per_row,
+        inputs=model.inputs,
+        outputs=model.outputs,
+        layers=tuple(_layer(linear_layer(layer)) for layer in model.layers),
+        facts={
+            "sha256": model.sha256,
+            "IR version": str(model.graph.ir_version),
+            "opsets": ", ".join(f"{name or 'ai.onnx'} {v}" for name, v in model.graph.opset_imports.items()),
+            "producer": " ".join(filter(None, (model.graph.producer_name, model.graph.producer_version))),
+        },
+    )
+
+
+def _artifact(artifact: Artifact) -> Inspection:
+    manifest = artifact.manifest
+    planned = {layer.layer: layer for layer in manifest.plan.layers}
+    layers = tuple(
+        InspectedLayer(
+            name=record.name,
+            operator=record.operator,
+            dtype=record.dtype,
+            out_features=record.out_features,
+            in_features=record.in_features,
+            description=record.description,
+            parameters=record.parameters,
+            dense_parameters=record.out_features * record.in_features,
+            form=planned[record.name].form if record.name in planned else None,
+            reason=planned[record.name].reason if record.name in planned else None,
+        )
+        for record in manifest.layers
+    )
+    operators = manifest.operators
+    facts = {
+        "target": f"{manifest.target.name}: {manifest.target.summary}",
+        "runtime": f"{operators.runtime} {operators.oldest_runtime} or newer",
+        "instruction set": operators.instruction_set or "any",
+        "operators": ", ".join(f"{name} {version}" for name, version in operators.versions.items()) or "none",
+        "planned for": ", ".join(f"{axis} {low} to {high}" for axis, (low, high) in manifest.axes.items()),
+        "source": f"{manifest.source.name}, sha256 {manifest.source.sha256}",
+        "written by": manifest.tool,
+        "reference samples": str(manifest.samples),
+    }
+    tolerances = {f"tolerance of {name}": each.derivation for name, each in manifest.tolerance.items()}
+    return Inspection(
+        path=artifact.path,
+        kind="artifact",
+        bytes=manifest.deployed_bytes,
+        dense_bytes=manifest.dense_size.bytes,
+        parameters=manifest.size.parameters,
+        dense_parameters=manifest.dense_size.parameters,
+        flops_per_row=manifest.size.flops_per_row,
+        dense_flops_per_row=manifest.dense_size.flops_per_row,
+        inputs=manifest.inputs,
+        outputs=manifest.outputs,
+        layers=layers,
+        facts=facts | tolerances,
+    )
+
+
+def _folder(path: Path) -> Inspection:
+    config = _read_config(path)
+    shapes = _tensor_shapes(path)
+    layers = tuple(_folder_layer(name, entry, shapes) for name, entry in _section(path, config).items())
+    parameters = sum(math.prod(shape) for shape, _ in shapes.values())
+    size = sum(math.prod(shape) * _ITEM_BYTES.get(kind, 1) for shape, kind in shapes.values())
+    saved = sum(layer.dense_parameters - layer.parameters for layer in layers)
+    saved_bytes = sum(
+        (layer.dense_parameters - layer.parameters) * _ITEM_BYTES.get(shapes[f"{layer.name}.U"][1], 1)
+        for layer in layers
+    )
+    return Inspection(
+        path=path,
+        kind="model folder",
+        bytes=size,
+        dense_bytes=size + saved_bytes,
+        parameters=parameters,
+        dense_parameters=parameters + saved,
+        flops_per_row=None,
+        dense_flops_per_row=None,
+        inputs=(),
+        outputs=(),
+        layers=layers,
+        facts={"family": str(config.get("model_type", "unknown")), "tensors": str(len(shapes))},
+    )
+
+
+def _layer(layer: LinearLayer) -> InspectedLayer:
+    dense = layer.work["dense"].weights
+    return InspectedLayer(
+        name=layer.name,
+        operator=layer.operator,
+        dtype=layer.dtype,
+        out_features=layer.out_features,
+        in_features=layer.in_features,
+        description=layer.description,
+        parameters=layer.work["kernel"].weights,
+        dense_parameters=dense,
+    )
+
+
+def _folder_layer(name: str, entry: Mapping[str, Any], shapes: Mapping[str, Any]) -> InspectedLayer:
+    try:
+        kind = shapes[f"{name}.U"][1]
+        first, second = entry["blocks"]
+        return _layer(
+            blast_layer(
+                name,
+                dtype=kind,
+                out_features=int(entry["out_features"]),
+                in_features=int(entry["in_features"]),
+                blocks=(int(first), int(second)),
+                rank=int(entry["rank"]),
+            )
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"structured layer {name} is not described completely ({error!r}); compress the model again"
+        ) from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"{path / _CONFIG} is no readable JSON ({error}); copy the folder again"
+        ) from error
+    if not isinstance(config, dict):
+        raise InvalidInputError(f"{path / _CONFIG} holds no JSON object; copy the folder again")
+    return config
+
+
+def _section(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    section = config.get(_SECTION)
+    layers = {} if section is None else section.get("layers") if isinstance(section, dict) else None
+    if not isinstance(layers, dict):
+        raise InvalidInputError(
+            f"section {_SECTION!r} of {path / _CONFIG} is damaged; compress the model again"
+        )
+    return layers
+
+
+def _tensor_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and element type of every tensor, from the headers of the safetensors files."""
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise InvalidInputError(f"{path} holds no .safetensors file; give the folder of a Hugging Face model")
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as opened:
+                for name in opened.keys():  # noqa: SIM118  (no mapping)
+                    part = opened.get_slice(name)
+                    shapes[name] = tuple(part.get_shape()), part.get_dtype()
+        except (OSError, SafetensorError) as error:
+            raise InvalidInputError(f"{file} is damaged ({error}); copy the folder again") from error
+    return shapes

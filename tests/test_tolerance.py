@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blast_deploy.tolerance import Deviation, deviation, tolerance, worst
+
+
+def test_a_hand_worked_deviation() -> None:
+    truth = np.array([3.0, -4.0, 0.0, 0.0])
+    actual = np.array([3.0, -4.0, 0.5, 0.0], dtype=np.float32)
+    # Root mean squares: 0.5 / 2 and 5 / 2; largest difference 0.5 where the largest magnitude is 4.
+    assert deviation(actual, truth) == Deviation(rms=pytest.approx(0.1), max=pytest.approx(0.125))
+
+
+@given(st.floats(1e-6, 1e6))
+def test_deviation_does_not_depend_on_the_size_of_the_truth(scale: float) -> None:
+    truth = np.array([[1.0, 2.0], [3.0, -7.0]])
+    actual = truth * (1 + np.array([[1e-3, 0.0], [0.0, -2e-3]]))
+    unscaled, scaled = deviation(actual, truth), deviation(actual * scale, truth * scale)
+    assert scaled.rms == pytest.approx(unscaled.rms)
+    assert scaled.max == pytest.approx(unscaled.max)
+
+
+def test_a_truth_of_zeros_makes_the_figures_absolute() -> None:
+    assert deviation(np.array([0.0, 0.5]), np.zeros(2)).max == 0.5
+
+
+def test_empty_tensors_agree() -> None:
+    assert deviation(np.zeros((0, 3)), np.zeros((0, 3))) == Deviation(0.0, 0.0)
+
+
+def test_the_worst_is_taken_figure_by_figure() -> None:
+    assert worst([Deviation(1.0, 5.0), Deviation(2.0, 4.0)]) == Deviation(2.0, 5.0)
+    assert worst([]) == Deviation(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "dtype", "rms", "maximum"),
+    [
+        (Deviation(1e-6, 1e-5), "float32", 4e-6, 4e-5),
+        (Deviation(1e-8, 1e-8), "float32", 8 * 2.0**-23, 8 * 2.0**-23),
+        (Deviation(1e-8, 1e-3), "float16", 8 * 2.0**-10, 8 * 2.0**-10),
+        (Deviation(0.0, 0.0), "float64", 8 * 2.0**-52, 8 * 2.0**-52),
+        (Deviation(0.0, 0.0), "int64", 0.0, 0.0),
+    ],
+)
+def test_the_bound_follows_from_the_bodys_error(
+    body: Deviation, dtype: str, rms: float, maximum: float
+) -> None:
+    bound = tolerance(body, dtype)
+    assert (bound.rms, bound.max) == (pytest.approx(rms), pytest.approx(maximum))
+    assert f"rms {body.rms:.2e}" in bound.derivation
+    assert dtype in bound.derivation
