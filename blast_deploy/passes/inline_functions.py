@@ -59,6 +59,8 @@ def _call_overload(model: ir.Model, layer: StructuredLayer) -> None:
             f"the body of {layer.node.op_type} is written in opset {body.opset_imports['']} and the model in "
             f"opset {model.opset_imports.get('')}, so it cannot be inlined; export the model again"
         )
+    # The inliner copies the mark to every node of the body.
+    mark([layer.node], layer.name, layer.input.name or "")
     layer.node.overload = _OVERLOAD
     copied = (key[0], key[1], _OVERLOAD)
     if copied not in model.functions:

@@ -50,7 +50,7 @@ class PackBlast(ir.passes.InPlacePass):
 
     def _pack(self, layer: StructuredLayer) -> None:
         factors = add_initializer(layer, "packed", pack(layer.matrix()))
-        attributes = {
+        attributes: dict[str, int | str] = {
             "in_features": layer.in_features,
             "out_features": layer.out_features,
             "blocks_out": layer.blocks[0],

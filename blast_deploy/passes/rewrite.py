@@ -24,9 +24,10 @@ def replace_layer(layer: StructuredLayer, nodes: Sequence[ir.Node]) -> None:
         nodes: What computes it now, in order; the last one's first output is the layer's output.
     """
     graph, old = _graph_of(layer.node), layer.node
+    factors = old.inputs[1:]
     mark(nodes, layer.name, layer.input.name or "")
     ir.convenience.replace_nodes_and_values(graph, old, [old], nodes, old.outputs, nodes[-1].outputs[:1])
-    for value in old.inputs[1:]:
+    for value in factors:
         if value is not None:
             _drop_unused(value)
 

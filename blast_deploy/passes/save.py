@@ -36,4 +36,8 @@ def save_mapped(model: ir.Model, path: Path) -> tuple[Path, ...]:
         alignment=PAGE,
         align_threshold=0,
     )
-    return tuple(file for file in (path, data_path(path)) if file.exists())
+    data = data_path(path)
+    if data.stat().st_size:
+        return path, data
+    data.unlink()
+    return (path,)

@@ -1,0 +1,71 @@
+"""Layers take the names of their modules."""
+
+from __future__ import annotations
+
+import blast_models
+import onnx_ir as ir
+
+from blast_deploy.passes.identity import layer_ports
+from blast_deploy.passes.name_layers import NameLayers
+from blast_deploy.passes.structured import structured_layers
+
+
+def unnamed(prefix: str = "") -> ir.Model:
+    proto = blast_models.proto()
+    for index, node in enumerate(proto.graph.node):
+        node.name = f"node_{index}"
+        if node.domain:
+            node.input[1:] = [prefix + name for name in node.input[1:]]
+    for tensor in proto.graph.initializer:
+        tensor.name = prefix + tensor.name
+    return ir.from_proto(proto)
+
+
+def test_names_come_from_the_parameters() -> None:
+    model = unnamed()
+    assert NameLayers()(model).modified
+    assert [layer.name for layer in structured_layers(model)] == list(blast_models.LAYERS)
+    ports = {port.name: (port.input, port.output.name) for port in layer_ports(model)}
+    assert ports == {
+        "block.first": ("x", "block.first.output"),
+        "block.beside": ("x", "block.beside.output"),
+        "last": ("r", "y"),
+    }
+    assert [node.name for node in model.graph if node.domain] == list(blast_models.LAYERS)
+    blast_models.run(model, blast_models.x())
+
+
+def test_a_prefix_is_taken_off() -> None:
+    model = unnamed("model.")
+    NameLayers("model.")(model)
+    assert [layer.name for layer in structured_layers(model)] == list(blast_models.LAYERS)
+    assert "block.first.U" in model.graph.initializers
+    assert not any(name.startswith("model.") for name in model.graph.initializers)
+    blast_models.run(model, blast_models.x())
+
+
+def test_a_module_called_twice_gets_two_names() -> None:
+    proto = blast_models.proto()
+    proto.graph.node[1].input[1:] = proto.graph.node[0].input[1:]
+    model = ir.from_proto(proto)
+    NameLayers()(model)
+    assert [layer.name for layer in structured_layers(model)] == ["block.first", "block.first#2", "last"]
+    assert "block.first.U" in model.graph.initializers
+
+
+def test_the_root_module_and_strange_names() -> None:
+    proto = blast_models.proto()
+    renamed = {"last.U": "U", "block.first.U": "strange"}
+    for tensor in proto.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+    for node in proto.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    model = ir.from_proto(proto)
+    NameLayers()(model)
+    assert [layer.name for layer in structured_layers(model)] == ["block.first", "block.beside", "layer"]
+
+
+def test_naming_twice_changes_nothing() -> None:
+    model = unnamed()
+    NameLayers()(model)
+    assert not NameLayers()(model).modified
