@@ -1,14 +1,22 @@
-"""Finds the operator library."""
+"""Finds the operator library and calls what it offers beside ONNX Runtime's interface."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 
 LIBRARY_VARIABLE = "BLAST_DEPLOY_LIBRARY"
 """Environment variable that names another operator library, such as a sanitized build."""
+
+MAX_INSTRUCTION_SET_VARIABLE = "BLAST_DEPLOY_MAX_INSTRUCTION_SET"
+"""Environment variable that caps the instruction set, such as ``x86-64-v3``; read when a kernel is made."""
+
+_TEXT_SIZE = 1024
 
 
 def library_path() -> Path:
@@ -21,15 +29,66 @@ def library_path() -> Path:
     override = os.environ.get(LIBRARY_VARIABLE)
     if override:
         if not Path(override).is_file():
-            raise InvalidInputError(f"{LIBRARY_VARIABLE} names {override}, which is not a file; unset or mend it")
+            raise InvalidInputError(
+                f"{LIBRARY_VARIABLE} names {override}, which is not a file; name an operator library or unset it"
+            )
         return Path(override).resolve()
     try:
         from blast_deploy import _native  # imported here: this is what rebuilds an editable install
     except ImportError:
         raise UnsupportedMachineError(
-            "the operator library is not built for this installation; install the package with pip install ."
+            "the operator library is not built for this installation; run: pip install ."
         ) from None
     path = Path(_native.__file__).with_name(_native.LIBRARY_FILE)
     if not path.is_file():
-        raise UnsupportedMachineError(f"the operator library is missing at {path}; reinstall the package")
+        raise UnsupportedMachineError(f"the operator library is missing at {path}; run: pip install .")
     return path
+
+
+class Library:
+    """The functions that the operator library exports for Python.
+
+    Args:
+        path: The library, or None for the installed one.
+
+    Raises:
+        UnsupportedMachineError: If it cannot be loaded on this machine.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = library_path() if path is None else path
+        try:
+            self._library = ctypes.CDLL(str(self.path))
+            self._library.blast_deploy_version.restype = ctypes.c_char_p
+        except (OSError, AttributeError) as error:
+            raise UnsupportedMachineError(
+                f"{self.path} is no operator library for this machine ({error}); run: pip install ."
+            ) from error
+
+    @property
+    def version(self) -> str:
+        """Version of the package that the library was built for."""
+        text: bytes = self._library.blast_deploy_version()
+        return text.decode()
+
+    def instruction_sets(self) -> tuple[str, ...]:
+        """Instruction sets that this machine can run, best first, such as ``("x86-64-v3", "x86-64")``.
+
+        Raises:
+            InvalidInputError: If ``BLAST_DEPLOY_MAX_INSTRUCTION_SET`` names none.
+        """
+        text = ctypes.create_string_buffer(_TEXT_SIZE)
+        if self._library.blast_deploy_instruction_sets(text, ctypes.c_size_t(_TEXT_SIZE)):
+            raise InvalidInputError(text.value.decode())
+        return tuple(text.value.decode().split(","))
+
+    def call(self, function: str, *arguments: Any) -> None:
+        """Call an exported function whose last two parameters are a buffer for an error and its size.
+
+        Raises:
+            InvalidInputError: With the sentence that the library gave.
+        """
+        error = ctypes.create_string_buffer(_TEXT_SIZE)
+        exported: Callable[..., int] = getattr(self._library, function)
+        if exported(*arguments, error, ctypes.c_size_t(_TEXT_SIZE)):
+            raise InvalidInputError(error.value.decode())

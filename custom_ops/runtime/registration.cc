@@ -1,5 +1,71 @@
-// The entry point that ONNX Runtime looks up in an operator library.
+#include "runtime/registration.h"
 
-extern "C" __attribute__((visibility("default"))) void* RegisterCustomOps(void*, const void*) {
-  return nullptr;
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "blast/operator.h"
+#include "runtime/api.h"
+#include "runtime/contract.h"
+#include "runtime/custom_operator.h"
+
+namespace blast_deploy {
+namespace {
+
+// The domain with all operators. ONNX Runtime keeps pointers into it as long as any session lives.
+class Domain {
+ public:
+  explicit Domain(const abi::FunctionTable* table) {
+    namespace linear = contract::blast_linear;
+    namespace packed = contract::blast_linear_packed;
+    for (const int type : linear::kKernelTypes) add<blast::LinearOperator>(table, type, nullptr);
+    for (const int type : linear::kOtherTypes) add_without_kernel<blast::LinearOperator>(table, type);
+    for (const int type : packed::kKernelTypes) add<blast::PackedLinearOperator>(table, type, nullptr);
+    const Api api(table);
+    api.check(abi::kCreateCustomOpDomain, contract::kDomain, &domain_);
+    for (const CustomOperator& op : operators_) api.check(abi::kAddCustomOp, domain_, &op);
+  }
+
+  abi::CustomOpDomain* get() const { return domain_; }
+
+ private:
+  template <typename Operator>
+  void add(const abi::FunctionTable* table, int element_type, const char* provider) {
+    operators_.push_back(make_operator<Operator>(table, element_type, provider));
+  }
+
+  template <typename Operator>
+  void add_without_kernel(const abi::FunctionTable* table, int element_type) {
+    if (element_type == contract::kFloat16) return add<Operator>(table, element_type, kNoProvider);
+    add<Refusal<Operator>>(table, element_type, nullptr);
+  }
+
+  std::vector<CustomOperator> operators_;
+  abi::CustomOpDomain* domain_ = nullptr;
+};
+
+}  // namespace
+}  // namespace blast_deploy
+
+blast_deploy::abi::Status* RegisterCustomOps(blast_deploy::abi::SessionOptions* options,
+                                             const blast_deploy::abi::ApiBase* base) {
+  using namespace blast_deploy;
+  const abi::FunctionTable* const table = base->get_api(abi::kApiVersion);
+  if (table == nullptr) {
+    const std::string sentence = std::string("the operator library needs onnxruntime ") +
+                                 abi::kOldestRuntime + " or newer, and this is onnxruntime " +
+                                 base->get_version_string();
+    // The first functions of the table are the same in every version.
+    const abi::FunctionTable* const oldest = base->get_api(1);
+    if (oldest != nullptr)
+      return Api(oldest).call(abi::kCreateStatus, abi::kNotImplemented, sentence.c_str());
+    std::fprintf(stderr, "%s\n", sentence.c_str());
+    return nullptr;
+  }
+  const Api api(table);
+  return guarded(api, [&] {
+    static const Domain* const domain =
+        new Domain(table);  // never freed: sessions may outlive static objects
+    api.check(abi::kAddCustomOpDomain, options, domain->get());
+  });
 }

@@ -1,0 +1,188 @@
+"""The packed layout of BLAST factors: written by the operator library, read back in NumPy.
+
+``custom_ops/blast/layout.h`` states the layout. ``pack`` is the library's own; ``unpack`` is written apart from
+it, so that one checks the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blast_deploy.errors import InvalidInputError
+from blast_deploy.native import Library
+from blast_deploy.structures.blast.matrix import BlastMatrix
+
+LAYOUT_VERSION = 1
+
+_ALIGNMENT = 16
+_LARGEST_CHUNK = 160
+_USUAL_CHUNK = 128
+
+Float32 = NDArray[np.float32]
+
+
+def packed_size(out_features: int, in_features: int, blocks: tuple[int, int], rank: int) -> int:
+    """Number of floats that packed factors take.
+
+    Raises:
+        InvalidInputError: If no such matrix exists.
+    """
+    size = ctypes.c_int64()
+    sizes = _sizes(out_features, in_features, blocks, rank)
+    Library().call("blast_deploy_blast_packed_size", sizes, ctypes.byref(size))
+    return size.value
+
+
+def pack(matrix: BlastMatrix) -> Float32:
+    """Lay factors out in the order in which the kernels read them, padding as zeros.
+
+    Args:
+        matrix: Factors of any float type; they are rounded to float32.
+
+    Returns:
+        Float32 (packed_size,), the same for all instruction sets.
+    """
+    sizes = (matrix.out_features, matrix.in_features, matrix.blocks, matrix.rank)
+    packed = np.empty(packed_size(*sizes), dtype=np.float32)
+    factors = [
+        np.ascontiguousarray(factor, dtype=np.float32) for factor in (matrix.u, matrix.s, matrix.v)
+    ]
+    Library().call("blast_deploy_blast_pack", _sizes(*sizes), *map(_address, factors), _address(packed))
+    return packed
+
+
+def unpack(
+    packed: Float32, out_features: int, in_features: int, blocks: tuple[int, int], rank: int
+) -> BlastMatrix:
+    """Read packed factors back; padding rows and columns become zeros.
+
+    Raises:
+        InvalidInputError: If there are not as many values as the sizes ask for.
+    """
+    b1, b2 = blocks
+    p, q = math.ceil(out_features / b1), math.ceil(in_features / b2)
+    reader = _Reader(packed)
+    u, s, v = [], [], []
+    for chunk in _chunks(rank):
+        v.append(np.stack([reader.matrix(q, chunk).T for _ in range(b2)]))
+        s.append(reader.rows(b1 * b2, chunk).reshape(b1, b2, chunk))
+        u.append(np.stack([reader.matrix(chunk, p).T for _ in range(b1)]))
+    if reader.position != packed.size:
+        raise InvalidInputError(
+            f"packed factors must hold {reader.position} values for {out_features} x {in_features} in "
+            f"{b1} x {b2} blocks of rank {rank} (got {packed.size})"
+        )
+    return BlastMatrix(
+        np.concatenate(u, axis=2),
+        np.concatenate(s, axis=2),
+        np.concatenate(v, axis=1),
+        out_features,
+        in_features,
+    )
+
+
+def linear(
+    packed: Float32,
+    out_features: int,
+    in_features: int,
+    blocks: tuple[int, int],
+    rank: int,
+    x: Float32,
+    bias: Float32,
+    instruction_set: str,
+) -> Float32:
+    """Run the kernel of one instruction set, without ONNX Runtime, on one thread.
+
+    Args:
+        packed: Float32 (packed_size,).
+        out_features: Width m of the result.
+        in_features: Width n of ``x``.
+        blocks: b1 and b2.
+        rank: r.
+        x: Float32 (rows, in_features).
+        bias: Float32 (out_features,).
+        instruction_set: One of ``Library().instruction_sets()``.
+
+    Returns:
+        Float32 (rows, out_features).
+
+    Raises:
+        InvalidInputError: If a shape does not fit, or this machine lacks the instruction set.
+    """
+    needed = packed_size(out_features, in_features, blocks, rank)
+    arrays = {
+        "packed": (packed, (needed,)),
+        "x": (x, (x.shape[0], in_features)),
+        "bias": (bias, (out_features,)),
+    }
+    for name, (array, shape) in arrays.items():
+        if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
+            raise InvalidInputError(
+                f"{name} must be contiguous float32 of shape {shape} (got {array.dtype} {array.shape})"
+            )
+    y = np.empty((x.shape[0], out_features), dtype=np.float32)
+    Library().call(
+        "blast_deploy_blast_linear",
+        _sizes(out_features, in_features, blocks, rank),
+        instruction_set.encode(),
+        _address(packed),
+        _address(bias),
+        _address(x),
+        ctypes.c_int64(x.shape[0]),
+        _address(y),
+    )
+    return y
+
+
+class _Reader:
+    """Takes padded matrices from the front of a packed array; past its end it only counts."""
+
+    def __init__(self, packed: Float32) -> None:
+        self._packed = packed
+        self.position = 0
+
+    def matrix(self, rows: int, columns: int) -> Float32:
+        """A rows x columns matrix that is stored as panels."""
+        panels, left = [], columns
+        while left > 0:
+            width = 32 if left > 24 else 16 if left > 8 else 8
+            panels.append(self._take(rows * width).reshape(rows, width))
+            left -= width
+        return np.concatenate(panels, axis=1)[:, :columns]
+
+    def rows(self, rows: int, columns: int) -> Float32:
+        """A rows x columns matrix whose rows are padded."""
+        padded = _round_up(columns)
+        return self._take(rows * padded).reshape(rows, padded)[:, :columns]
+
+    def _take(self, count: int) -> Float32:
+        values = np.zeros(count, dtype=np.float32)
+        found = self._packed[self.position : self.position + count]
+        values[: found.size] = found
+        self.position += _round_up(count)
+        return values
+
+
+def _round_up(count: int) -> int:
+    return math.ceil(count / _ALIGNMENT) * _ALIGNMENT
+
+
+def _chunks(rank: int) -> list[int]:
+    """Rank components of each chunk."""
+    if rank <= _LARGEST_CHUNK:
+        return [rank]
+    count = math.ceil(rank / _USUAL_CHUNK)
+    size = math.ceil(rank / count / 32) * 32
+    return [min(size, rank - first) for first in range(0, rank, size)]
+
+
+def _sizes(out_features: int, in_features: int, blocks: tuple[int, int], rank: int) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * 5)(out_features, in_features, *blocks, rank)
+
+
+def _address(array: Float32) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

@@ -1,0 +1,37 @@
+#include "blast/linear.h"
+
+namespace blast_deploy::blast {
+namespace {
+
+// Larger tiles read the weights less often; smaller ones keep their scratch memory in the second-level cache.
+// A multiple of the rows that the AVX-512 kernel takes at once.
+constexpr std::int64_t kLargestTile = 70;
+
+constexpr std::size_t kCacheLine = kAlignment * sizeof(float);
+
+float* align(void* memory) {
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  return reinterpret_cast<float*>((address + kCacheLine - 1) / kCacheLine * kCacheLine);
+}
+
+}  // namespace
+
+Tiling tile_rows(std::int64_t rows) {
+  if (rows == 0) return {0, 0, 0};
+  const std::int64_t size = divide_up(rows, divide_up(rows, kLargestTile));
+  return {rows, size, divide_up(rows, size)};
+}
+
+std::size_t Linear::scratch_bytes(const Tiling& tiling) const {
+  return static_cast<std::size_t>(kernel->scratch_size(layout, tiling.tile_rows)) * sizeof(float) +
+         kCacheLine;
+}
+
+void Linear::multiply(const Tiling& tiling, std::int64_t tile, const float* packed, const float* bias,
+                      const float* x, float* y, void* scratch) const {
+  const std::int64_t first = tile * tiling.tile_rows;
+  kernel->multiply(layout, {packed, bias, x + first * layout.sizes.in_features, tiling.rows_of(tile),
+                            y + first * layout.sizes.out_features, align(scratch)});
+}
+
+}  // namespace blast_deploy::blast

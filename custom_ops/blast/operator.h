@@ -1,0 +1,59 @@
+// The BLAST operators as ONNX Runtime runs them. What they mean is stated in structures/contract.py.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "blast/runner.h"
+#include "runtime/contract.h"
+#include "runtime/node.h"
+
+namespace blast_deploy::blast {
+
+// BlastLinear: packs constant factors when the session is made, others in every run.
+class LinearOperator {
+ public:
+  static constexpr const char* kName = contract::blast_linear::kName;
+  static constexpr int kSinceVersion = contract::blast_linear::kSinceVersion;
+  static constexpr std::size_t kInputs = contract::blast_linear::kInputs;
+  static constexpr std::size_t kOutputs = contract::blast_linear::kOutputs;
+
+  explicit LinearOperator(const Node& node);
+  void compute(abi::KernelContext* context) const;
+  static void infer_shape(const Api& api, abi::ShapeInferenceContext* context);
+
+ private:
+  struct Free {
+    void operator()(float* memory) const;
+  };
+  using Packed = std::unique_ptr<float, Free>;
+
+  Linear plan_linear(const Tensor& u, const Tensor& s, const Tensor& v) const;
+
+  Runner runner_;
+  std::int64_t out_features_;
+  std::int64_t in_features_;
+  Packed packed_;  // empty where the factors are not constant
+  Linear linear_;
+};
+
+// BlastLinearPacked: reads factors that were packed before, where they lie.
+class PackedLinearOperator {
+ public:
+  static constexpr const char* kName = contract::blast_linear_packed::kName;
+  static constexpr int kSinceVersion = contract::blast_linear_packed::kSinceVersion;
+  static constexpr std::size_t kInputs = contract::blast_linear_packed::kInputs;
+  static constexpr std::size_t kOutputs = contract::blast_linear_packed::kOutputs;
+
+  explicit PackedLinearOperator(const Node& node);
+  void compute(abi::KernelContext* context) const;
+  static void infer_shape(const Api& api, abi::ShapeInferenceContext* context);
+
+ private:
+  Runner runner_;
+  const float* packed_;
+  Linear linear_;
+};
+
+}  // namespace blast_deploy::blast

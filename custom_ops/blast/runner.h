@@ -1,0 +1,46 @@
+// Runs a BLAST layer on the threads and the scratch memory of ONNX Runtime.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "blast/linear.h"
+#include "runtime/node.h"
+
+namespace blast_deploy::blast {
+
+// Scratch memory of the runtime, given back with this object.
+class Scratch {
+ public:
+  Scratch(abi::Allocator* allocator, std::size_t bytes);
+  ~Scratch() { allocator_->free(allocator_, memory_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  void* get() const { return memory_; }
+
+ private:
+  abi::Allocator* allocator_;
+  void* memory_;
+};
+
+class Runner {
+ public:
+  explicit Runner(const Node& node) : api_(node.api()), allocator_(node.allocator()) {}
+
+  const Api& api() const { return api_; }
+  abi::Allocator* allocator() const { return allocator_.get(); }
+
+  // Reads X (input 0) and bias, refuses wrong shapes and writes Y (output 0).
+  void run(abi::KernelContext* context, const Linear& linear, const float* packed,
+           std::size_t bias_input) const;
+
+ private:
+  Api api_;
+  Owned<abi::Allocator> allocator_;
+};
+
+// Refuses any shape but (out_features,), with one sentence.
+void check_bias(const Tensor& bias, std::int64_t out_features);
+
+}  // namespace blast_deploy::blast

@@ -1,0 +1,18 @@
+#include "runtime/c_interface.h"
+
+#include <string>
+
+#include "runtime/instruction_set.h"
+
+const char* blast_deploy_version() { return BLAST_DEPLOY_VERSION; }
+
+int blast_deploy_instruction_sets(char* text, std::size_t size) {
+  const blast_deploy::TextBuffer buffer{text, size};
+  return blast_deploy::report(buffer, [&] {
+    std::string names;
+    for (const auto set : blast_deploy::instruction_sets()) {
+      names += (names.empty() ? "" : ",") + std::string(blast_deploy::to_string(set));
+    }
+    buffer.write(names.c_str());
+  });
+}

@@ -1,0 +1,122 @@
+// Makes the record by which ONNX Runtime knows an operator from a class that implements it.
+//
+// Such a class has
+//   static constexpr const char* kName; int kSinceVersion; std::size_t kInputs, kOutputs;
+//   explicit Operator(const Node&);                     // checks everything that can be checked; throws
+//   void compute(abi::KernelContext*) const;            // re-entrant; throws
+//   static void infer_shape(const Api&, abi::ShapeInferenceContext*);
+#pragma once
+
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "runtime/abi.h"
+#include "runtime/api.h"
+#include "runtime/node.h"
+
+namespace blast_deploy {
+
+struct CustomOperator : abi::CustomOp {
+  const abi::FunctionTable* table = nullptr;
+  int element_type = 0;
+  const char* provider = nullptr;
+};
+
+// A provider that does not exist. An operator registered for it has a schema and no kernel, and where ONNX
+// Runtime finds no kernel for float16 it casts to float and back.
+constexpr char kNoProvider[] = "None";
+
+// Stands for an operator at an element type that the library does not compute. Once a schema is registered,
+// ONNX Runtime no longer considers the node's function body, and without one its own error names neither
+// cause nor cure.
+template <typename Operator>
+class Refusal {
+ public:
+  static constexpr const char* kName = Operator::kName;
+  static constexpr int kSinceVersion = Operator::kSinceVersion;
+  static constexpr std::size_t kInputs = Operator::kInputs;
+  static constexpr std::size_t kOutputs = Operator::kOutputs;
+
+  explicit Refusal(const Node&) {
+    throw std::invalid_argument(
+        "the operator library computes it in float and float16 only; open this model without the library, "
+        "and its "
+        "function body is run");
+  }
+  void compute(abi::KernelContext*) const {}
+  static void infer_shape(const Api& api, abi::ShapeInferenceContext* context) {
+    Operator::infer_shape(api, context);
+  }
+};
+
+namespace internal {
+
+template <typename Operator>
+struct Kernel {
+  Api api;
+  Operator implementation;
+};
+
+inline const CustomOperator* self(const abi::CustomOp* op) { return static_cast<const CustomOperator*>(op); }
+
+template <typename Operator>
+abi::Status* create(const abi::CustomOp*, const abi::FunctionTable* table, const abi::KernelInfo* info,
+                    void** kernel) {
+  const Api api(table);
+  return guarded(api, [&] {
+    const Node node(api, info);
+    try {
+      *kernel = new Kernel<Operator>{api, Operator(node)};
+    } catch (const std::exception& error) {
+      throw Failure(abi::kInvalidArgument,
+                    std::string(Operator::kName) + " '" + node.name() + "': " + error.what());
+    }
+  });
+}
+
+template <typename Operator>
+abi::Status* infer_shape(const abi::CustomOp* op, abi::ShapeInferenceContext* context) {
+  const Api api(self(op)->table);
+  return guarded(api, [&] { Operator::infer_shape(api, context); });
+}
+
+template <typename Operator>
+abi::Status* compute(void* kernel, abi::KernelContext* context) {
+  const auto& owned = *static_cast<const Kernel<Operator>*>(kernel);
+  return guarded(owned.api, [&] { owned.implementation.compute(context); });
+}
+
+}  // namespace internal
+
+// Makes the record for one element type. `provider` is nullptr for a kernel that runs on the CPU.
+template <typename Operator>
+CustomOperator make_operator(const abi::FunctionTable* table, int element_type, const char* provider) {
+  CustomOperator op{};
+  op.table = table;
+  op.element_type = element_type;
+  op.provider = provider;
+  op.version = abi::kApiVersion;
+  op.get_name = [](const abi::CustomOp*) { return Operator::kName; };
+  op.get_execution_provider_type = [](const abi::CustomOp* op) { return internal::self(op)->provider; };
+  op.get_input_type = [](const abi::CustomOp* op, std::size_t) { return internal::self(op)->element_type; };
+  op.get_input_count = [](const abi::CustomOp*) { return Operator::kInputs; };
+  op.get_output_type = [](const abi::CustomOp* op, std::size_t) { return internal::self(op)->element_type; };
+  op.get_output_count = [](const abi::CustomOp*) { return Operator::kOutputs; };
+  op.destroy_kernel = [](void* kernel) { delete static_cast<internal::Kernel<Operator>*>(kernel); };
+  op.get_input_characteristic = [](const abi::CustomOp*, std::size_t) { return int{abi::kRequired}; };
+  op.get_output_characteristic = [](const abi::CustomOp*, std::size_t) { return int{abi::kRequired}; };
+  op.get_input_memory_type = [](const abi::CustomOp*, std::size_t) { return int{abi::kDefaultMemory}; };
+  op.get_variadic_input_min_arity = [](const abi::CustomOp*) { return 1; };
+  op.get_variadic_input_homogeneity = [](const abi::CustomOp*) { return 1; };
+  op.get_variadic_output_min_arity = [](const abi::CustomOp*) { return 1; };
+  op.get_variadic_output_homogeneity = [](const abi::CustomOp*) { return 1; };
+  op.create_kernel_checked = internal::create<Operator>;
+  op.compute_kernel_checked = internal::compute<Operator>;
+  op.infer_output_shape = internal::infer_shape<Operator>;
+  op.get_start_version = [](const abi::CustomOp*) { return Operator::kSinceVersion; };
+  op.get_end_version = [](const abi::CustomOp*) { return std::numeric_limits<int>::max(); };
+  return op;
+}
+
+}  // namespace blast_deploy

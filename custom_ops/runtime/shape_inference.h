@@ -1,0 +1,16 @@
+// Output shapes for ONNX Runtime's graph, known before any kernel is made.
+#pragma once
+
+#include <cstddef>
+
+#include "runtime/api.h"
+
+namespace blast_deploy {
+
+// Gives output 0 the element type and shape of input 0 with its last axis replaced by an integer attribute,
+// keeping the names of dynamic axes. Leaves the shape open where the input has none. Throws Failure if the
+// last axis of the input is known and is not the width that the other attribute states.
+void infer_last_axis(const Api& api, abi::ShapeInferenceContext* context, const char* input_width,
+                     const char* output_width);
+
+}  // namespace blast_deploy

@@ -1,0 +1,46 @@
+#include "runtime/tensor.h"
+
+namespace blast_deploy {
+namespace {
+
+float* data_of(const Api& api, const abi::Value* value) {
+  void* data = nullptr;
+  api.check(abi::kGetTensorMutableData, const_cast<abi::Value*>(value), &data);
+  return static_cast<float*>(data);
+}
+
+}  // namespace
+
+std::string to_string(const Shape& shape) {
+  std::string text = "(";
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    if (axis > 0) text += ", ";
+    text += std::to_string(shape[axis]);
+  }
+  return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+Tensor read_tensor(const Api& api, const abi::Value* value) {
+  abi::TensorTypeAndShape* type = nullptr;
+  api.check(abi::kGetTensorTypeAndShape, value, &type);
+  const Owned<abi::TensorTypeAndShape> owned(type, {api, abi::kReleaseTensorTypeAndShape});
+  std::size_t axes = 0;
+  api.check(abi::kGetDimensionsCount, type, &axes);
+  Tensor tensor{data_of(api, value), Shape(axes)};
+  api.check(abi::kGetDimensions, type, tensor.shape.data(), axes);
+  return tensor;
+}
+
+Tensor read_input(const Api& api, const abi::KernelContext* context, std::size_t index) {
+  const abi::Value* value = nullptr;
+  api.check(abi::kGetInput, context, index, &value);
+  return read_tensor(api, value);
+}
+
+float* make_output(const Api& api, abi::KernelContext* context, std::size_t index, const Shape& shape) {
+  abi::Value* value = nullptr;
+  api.check(abi::kGetOutput, context, index, shape.data(), shape.size(), &value);
+  return data_of(api, value);
+}
+
+}  // namespace blast_deploy
