@@ -1,0 +1,296 @@
+"""The command line on small real inputs: tables, JSON, exit codes, one sentence when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from portable_models import random_layers, write_portable
+from typer.testing import CliRunner
+
+from blast_deploy import cli
+from blast_deploy.console.group import INTERNAL, INTERRUPTED, UNREAD, USAGE
+from blast_deploy.errors import BlastDeployError
+
+VERBS = (
+    "compress",
+    "export",
+    "compile",
+    "verify",
+    "bench",
+    "report",
+    "inspect",
+    "targets",
+    "doctor",
+    "demo",
+)
+
+
+class Finished:
+    """What a command wrote and how it ended."""
+
+    def __init__(self, *arguments: object) -> None:
+        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+        self.code = result.exit_code
+        self.out = result.stdout
+        self.err = result.stderr
+
+    @property
+    def sentence(self) -> str:
+        """The one line on standard error, of a command that was refused."""
+        assert self.code == USAGE, (self.out, self.err)
+        (line,) = self.err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+
+@pytest.fixture(scope="module")
+def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_portable(tmp_path_factory.mktemp("portable"), random_layers(), dense=True)
+
+
+@pytest.fixture(scope="module")
+def artifact(portable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("artifacts") / "chain"
+    finished = Finished("compile", portable, "--target", "cpu-native", "-o", path)
+    assert finished.code == 0, finished.err
+    return path
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which a refused command may leave nothing behind."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    yield folder
+    assert sorted(folder.rglob("*")) == []
+
+
+def damaged_copy(path: Path, target: Path) -> Path:
+    """Write the first half of a file."""
+    content = path.read_bytes()
+    target.write_bytes(content[: len(content) // 2])
+    return target
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example_and_json(verb: str) -> None:
+    finished = Finished(verb, "--help")
+    assert finished.code == 0
+    assert f"Example: blast-deploy {verb}" in " ".join(finished.out.split())
+    assert "--json" in finished.out
+    assert "--force" in finished.out
+
+
+def test_help_names_every_verb_and_is_shown_without_arguments() -> None:
+    helped = Finished("--help")
+    assert all(f"\n  {verb} " in helped.out for verb in VERBS)
+    assert Finished().out == helped.out
+    assert Finished("--version").out.startswith("blast-deploy 0.")
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    heavy = "{'torch', 'onnx', 'onnxruntime', 'numpy', 'rich', 'matplotlib', 'transformers'}"
+    code = f"import sys, blast_deploy.cli; print(*sorted({heavy} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "\n", "")
+
+
+def test_compile_prints_the_plan_and_writes_json(portable: Path, tmp_path: Path) -> None:
+    result = tmp_path / "compile.json"
+    finished = Finished(
+        "compile",
+        portable,
+        "--target",
+        "cpu-stock",
+        "-o",
+        tmp_path / "a",
+        "--json",
+        result,
+        "--shape",
+        "batch=1",
+    )
+    assert finished.code == 0
+    assert "block.0" in finished.out
+    assert json.loads(result.read_text())["target"] == "cpu-stock"
+    assert (tmp_path / "a" / "manifest.json").is_file()
+
+
+def test_verify_passes(artifact: Path, tmp_path: Path) -> None:
+    result = tmp_path / "verify.json"
+    finished = Finished("verify", artifact, "--layers", "--threads", 1, "--json", result)
+    assert finished.code == 0, finished.out
+    assert "block.1" in finished.out
+    assert finished.out.rstrip().endswith("passed")
+    assert json.loads(result.read_text())["verdict"] == "passed"
+
+
+def test_verify_fails_with_1_and_still_writes_json(portable: Path, tmp_path: Path) -> None:
+    broken, result = tmp_path / "broken", tmp_path / "verify.json"
+    assert Finished("compile", portable, "--target", "cpu-stock", "-o", broken).code == 0
+    model = broken / json.loads((broken / "manifest.json").read_text())["files"][0]["path"]
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    finished = Finished("verify", broken, "--json", result)
+    assert finished.code == cli.FAILED
+    assert "sha256 differs" in finished.out
+    assert json.loads(result.read_text())["verdict"] == "failed"
+
+
+def test_what_cannot_be_judged_exits_with_3(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import blast_deploy as bd
+    from blast_deploy.results import VerificationResult
+
+    unjudged = VerificationResult(artifact, "unjudged", ("no samples",), (), (), {}, None)
+    monkeypatch.setattr(bd, "verify", lambda *_, **__: unjudged, raising=False)
+    finished = Finished("verify", artifact)
+    assert finished.code == cli.UNJUDGED
+    assert "- no samples" in finished.out
+
+
+def test_bench_against_the_portable_file_and_report(artifact: Path, portable: Path, tmp_path: Path) -> None:
+    timed, page = tmp_path / "bench.json", tmp_path / "report.html"
+    shape = ("--shape", "batch=1,sequence=4", "--shape", "batch=2,sequence=3")
+    finished = Finished("bench", artifact, "--against", portable, *shape, "--rounds", 10, "--json", timed)
+    assert finished.code == 0, finished.err
+    assert "thread CPU time, 1 thread" in finished.out
+    written = json.loads(timed.read_text())
+    assert [item["name"] for item in written["contenders"]] == ["chain", "model.onnx"] * 2
+    assert len(written["ratios"]) == 2
+    reported = Finished("report", timed, artifact, "-o", page)
+    assert reported.code == 0, reported.err
+    assert "<svg" in page.read_text()
+
+
+def test_inspect_shows_layers(artifact: Path, portable: Path) -> None:
+    for path in (artifact, portable):
+        finished = Finished("inspect", path)
+        assert finished.code == 0
+        assert "block.1" in finished.out
+
+
+def test_targets_and_doctor(tmp_path: Path) -> None:
+    assert "cpu-stock" in Finished("targets", "--json", tmp_path / "t.json").out
+    assert {"cpu-native", "cpu-stock"} <= {
+        target["name"] for target in json.loads((tmp_path / "t.json").read_text())
+    }
+    finished = Finished("doctor", "--json", tmp_path / "d.json")
+    healthy = json.loads((tmp_path / "d.json").read_text())["healthy"]
+    assert finished.code == (0 if healthy else cli.FAILED)
+
+
+def test_an_unknown_target(portable: Path, empty: Path) -> None:
+    finished = Finished("compile", portable, "--target", "abacus", "-o", empty / "a")
+    assert "there is no target 'abacus'" in finished.sentence
+    assert "cpu-native" in finished.sentence
+
+
+def test_half_a_model(portable: Path, empty: Path, tmp_path: Path) -> None:
+    half = damaged_copy(portable, tmp_path / "half.onnx")
+    finished = Finished("compile", half, "--target", "cpu-stock", "-o", empty / "a", "--json", empty / "j")
+    assert "half.onnx" in finished.sentence
+
+
+def test_a_model_that_is_not_there(empty: Path) -> None:
+    path = empty / "nothing.onnx"
+    assert str(path) in Finished("compile", path, "--target", "cpu-stock", "-o", empty / "a").sentence
+    assert str(path) in Finished("inspect", path).sentence
+    assert str(path) in Finished("bench", path).sentence
+    assert str(path) in Finished("verify", path).sentence
+    assert str(path) in Finished("report", path, "-o", empty / "r.html").sentence
+    assert str(path) in Finished("export", path, "-o", empty / "m.onnx").sentence
+    assert str(path) in Finished("compress", path, "-o", empty / "c").sentence
+
+
+def test_outputs_that_exist_are_kept(portable: Path, artifact: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    compiled = ("compile", portable, "--target", "cpu-stock", "-o")
+    assert "exists" in Finished(*compiled, artifact).sentence
+    assert "exists" in Finished(*compiled, tmp_path / "new", "--json", taken).sentence
+    assert "exists" in Finished("report", artifact, "-o", taken).sentence
+    assert taken.read_text() == "mine"
+    assert sorted(tmp_path.iterdir()) == [taken]
+
+
+def test_json_into_a_folder_that_is_not_there(artifact: Path, empty: Path) -> None:
+    assert "does not exist" in Finished("inspect", artifact, "--json", empty / "no" / "r.json").sentence
+    assert "is a folder" in Finished("inspect", artifact, "--json", empty).sentence
+
+
+def test_usage_errors_are_one_sentence() -> None:
+    assert Finished("compile").sentence == (
+        "error: Missing argument 'MODEL.onnx'; see blast-deploy compile --help"
+    )
+    assert "No such option: --colour" in Finished("targets", "--colour").sentence
+    assert "No such command 'fly'" in Finished("fly").sentence
+    assert "'--threads'" in Finished("verify", "x", "--threads", "many").sentence
+
+
+def test_threads_below_one(artifact: Path) -> None:
+    assert "'--threads'" in Finished("verify", artifact, "--threads", 0).sentence
+    assert "'--threads'" in Finished("bench", artifact, "--threads", 0).sentence
+
+
+def test_precision_that_is_not_offered(portable: Path, empty: Path) -> None:
+    finished = Finished("compile", portable, "--target", "cpu-stock", "-o", empty / "a", "--precision", "fp7")
+    assert "fp7" in finished.sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (BlastDeployError("it is too blue"), USAGE, "error: it is too blue"),
+        (PermissionError(13, "Permission denied", "x"), USAGE, "error: [Errno 13] Permission denied: 'x'"),
+        (ValueError("our\nfault"), INTERNAL, "internal error: ValueError: our fault; --debug shows where"),
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, line: str
+) -> None:
+    import blast_deploy as bd
+
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(bd, "list_targets", fails, raising=False)
+    finished = Finished("targets")
+    assert (finished.code, finished.err.strip()) == (code, line)
+    debugged = Finished("targets", "--debug")
+    assert debugged.code == code
+    assert ("Traceback" in debugged.err) == (code != INTERRUPTED)
+
+
+def test_ctrl_c_in_a_real_process_leaves_nothing(portable: Path, tmp_path: Path) -> None:
+    """A signal in the middle of compiling: one line, exit 130, no folder."""
+    script = (
+        "import os, signal, sys\n"
+        "from blast_deploy import cli, compiler\n"
+        "compiler._write = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "cli.main()\n"
+    )
+    arguments = ["compile", str(portable), "--target", "cpu-stock", "-o", str(tmp_path / "a")]
+    run = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == INTERRUPTED, run.stderr
+    assert run.stderr.strip().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_is_no_failed_verdict(artifact: Path) -> None:
+    command = f"{sys.executable} -c 'from blast_deploy.cli import main; main()' inspect {artifact} | true"
+    run = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (UNREAD, "")
