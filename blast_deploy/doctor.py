@@ -76,12 +76,13 @@ def _instruction_sets() -> str:
 
 def _library_found() -> Finding:
     try:
-        path = native.library_path()
+        library = native.Library()
+        described = f"{library.version} at {library.path}"
     except BlastDeployError as error:
         return Finding(
             "operator library", False, True, str(error), "pip install --force-reinstall blast-deploy"
         )
-    return Finding("operator library", True, True, f"{native.Library().version} at {path}", "")
+    return Finding("operator library", True, True, described, "")
 
 
 def _library_loads() -> Finding:

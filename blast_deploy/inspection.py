@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,32 @@ from blast_deploy.results import InspectedLayer, Inspection
 
 _CONFIG = "config.json"
 _SECTION = "structured_layers"
-_ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
+_BITS = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor in a safetensors file: its elements, and its type as that format spells it."""
+
+    size: int
+    kind: str
+
+    @property
+    def dtype(self) -> str:
+        """Element type in NumPy's spelling, where it has one."""
+        return _DTYPES.get(self.kind, self.kind)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one element; types such as BOOL that name no width have one."""
+        bits = _BITS.search(self.kind)
+        return max(int(bits[0]) // 8, 1) if bits else 1
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all elements."""
+        return self.size * self.item_bytes
 
 
 def inspect(path: str | Path) -> Inspection:
@@ -117,28 +144,26 @@ def _artifact(artifact: Artifact) -> Inspection:
 
 def _folder(path: Path) -> Inspection:
     config = _read_config(path)
-    shapes = _tensor_shapes(path)
-    layers = tuple(_folder_layer(name, entry, shapes) for name, entry in _section(path, config).items())
-    parameters = sum(math.prod(shape) for shape, _ in shapes.values())
-    size = sum(math.prod(shape) * _ITEM_BYTES.get(kind, 1) for shape, kind in shapes.values())
-    saved = sum(layer.dense_parameters - layer.parameters for layer in layers)
-    saved_bytes = sum(
-        (layer.dense_parameters - layer.parameters) * _ITEM_BYTES.get(shapes[f"{layer.name}.U"][1], 1)
-        for layer in layers
-    )
+    tensors = _read_headers(path)
+    layers = tuple(_folder_layer(name, entry, tensors) for name, entry in _section(path, config).items())
+    factors = {f"{layer.name}.{factor}" for layer in layers for factor in ("U", "S", "V")}
+    rest = [tensor for name, tensor in tensors.items() if name not in factors]
+    plain = sum(tensor.size for tensor in rest)
+    plain_bytes = sum(tensor.bytes for tensor in rest)
+    widths = [(layer, tensors[f"{layer.name}.U"].item_bytes) for layer in layers]
     return Inspection(
         path=path,
         kind="model folder",
-        bytes=size,
-        dense_bytes=size + saved_bytes,
-        parameters=parameters,
-        dense_parameters=parameters + saved,
+        bytes=plain_bytes + sum(layer.parameters * width for layer, width in widths),
+        dense_bytes=plain_bytes + sum(layer.dense_parameters * width for layer, width in widths),
+        parameters=plain + sum(layer.parameters for layer in layers),
+        dense_parameters=plain + sum(layer.dense_parameters for layer in layers),
         flops_per_row=None,
         dense_flops_per_row=None,
         inputs=(),
         outputs=(),
         layers=layers,
-        facts={"family": str(config.get("model_type", "unknown")), "tensors": str(len(shapes))},
+        facts={"family": str(config.get("model_type", "unknown")), "tensors": str(len(tensors))},
     )
 
 
@@ -156,14 +181,14 @@ def _layer(layer: LinearLayer) -> InspectedLayer:
     )
 
 
-def _folder_layer(name: str, entry: Mapping[str, Any], shapes: Mapping[str, Any]) -> InspectedLayer:
+def _folder_layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Tensor]) -> InspectedLayer:
     try:
-        kind = shapes[f"{name}.U"][1]
+        dtype = tensors[f"{name}.U"].dtype
         first, second = entry["blocks"]
         return _layer(
             blast_layer(
                 name,
-                dtype=kind,
+                dtype=dtype,
                 out_features=int(entry["out_features"]),
                 in_features=int(entry["in_features"]),
                 blocks=(int(first), int(second)),
@@ -198,18 +223,18 @@ def _section(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
     return layers
 
 
-def _tensor_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and element type of every tensor, from the headers of the safetensors files."""
+def _read_headers(path: Path) -> dict[str, _Tensor]:
+    """Every tensor as the headers of the safetensors files describe it."""
     files = sorted(path.glob("*.safetensors"))
     if not files:
         raise InvalidInputError(f"{path} holds no .safetensors file; give the folder of a Hugging Face model")
-    shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+    tensors: dict[str, _Tensor] = {}
     for file in files:
         try:
             with safe_open(file, framework="numpy") as opened:
                 for name in opened.keys():  # noqa: SIM118  (no mapping)
                     part = opened.get_slice(name)
-                    shapes[name] = tuple(part.get_shape()), part.get_dtype()
+                    tensors[name] = _Tensor(math.prod(part.get_shape()), part.get_dtype())
         except (OSError, SafetensorError) as error:
             raise InvalidInputError(f"{file} is damaged ({error}); copy the folder again") from error
-    return shapes
+    return tensors

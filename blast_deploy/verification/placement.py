@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from blast_deploy.artifact import Manifest
 from blast_deploy.results import LayerPlan
 from blast_deploy.runner import FUNCTION_BODY
+from blast_deploy.structures.contract import OPERATORS
+
+_STRUCTURED_OPERATORS = {operator.name for operator in OPERATORS}
 
 
 def misplaced_layers(manifest: Manifest, executed: Mapping[str, str]) -> tuple[str, ...]:
@@ -29,9 +32,8 @@ def misplaced_layers(manifest: Manifest, executed: Mapping[str, str]) -> tuple[s
 
 
 def _keeps(layer: LayerPlan, ran: str | None, manifest: Manifest) -> bool:
-    kernels = manifest.operators.versions
     if layer.form == "kernel":
-        return ran in kernels
+        return ran in manifest.operators.versions
     if layer.form == "body":
         return ran == FUNCTION_BODY
-    return ran is not None and ran not in kernels and ran != FUNCTION_BODY
+    return ran is not None and ran != FUNCTION_BODY and ran not in _STRUCTURED_OPERATORS
