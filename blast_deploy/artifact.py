@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -77,7 +77,7 @@ class Operators:
 
     versions: dict[str, int]
     runtime: str
-    oldest_runtime: str
+    oldest_runtime: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+(\.\d+)?$")]
     instruction_set: str | None
 
 

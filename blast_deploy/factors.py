@@ -60,6 +60,8 @@ def save_factors(layers: Iterable[LayerFactors], path: Path) -> None:
         for name, array in layer.tensors.items()
     }
     save_file(arrays, path)
+    # The library makes a file that only its owner can read; an artifact is as open as its folder.
+    path.chmod(0o644)
 
 
 def load_factors(path: Path, name: str, operator: str, out_features: int, in_features: int) -> LayerFactors:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,17 +29,14 @@ def staged_folder(output: Path, *, marker: str, force: bool) -> Iterator[Path]:
         InvalidInputError: If the parent is not a folder that can be written to.
     """
     check_output(output, marker=marker, force=force)
+    temporary = output.parent.resolve() / f".{output.name}.{secrets.token_hex(4)}.partial"
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(
-            tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent.resolve())
-        )
+        temporary.mkdir(parents=True)
     except OSError as error:
         raise InvalidInputError(
             f"nothing can be written beside {output} ({error}); choose another output"
         ) from error
     try:
-        temporary.chmod(0o755)
         yield temporary
         _move_into_place(temporary, output)
     finally:

@@ -159,6 +159,29 @@ def test_a_runtime_that_is_too_old_is_refused(tmp_path: Path) -> None:
         bd.open(folder)
 
 
+def test_an_operator_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    folder = compiled(tmp_path, "kernel")
+    manifest = open_artifact(folder).manifest
+    for versions in ({"BlastLinearPacked": 99}, {"Unheard": 1}):
+        operators = dataclasses.replace(manifest.operators, versions=versions)
+        changed = dataclasses.replace(manifest, operators=operators)
+        (folder / "manifest.json").write_bytes(artifacts.encode(changed))
+        with pytest.raises(UnsupportedMachineError, match=r"needs operator \w+ of version \d+.*upgrade"):
+            bd.open(folder)
+
+
+def test_weights_that_the_manifest_does_not_name_are_refused(tmp_path: Path) -> None:
+    layers = random_layers((LayerSizes(64, 64, (2, 2), 32),))
+    bd.compile(write_portable(tmp_path, layers), forcing("dense"), tmp_path / "artifact")
+    manifest = open_artifact(tmp_path / "artifact").manifest
+    assert [file.path for file in manifest.files if file.role == "weights"] == ["model.onnx.data"]
+    kept = tuple(file for file in manifest.files if file.role != "weights")
+    changed = dataclasses.replace(manifest, files=kept)
+    (tmp_path / "artifact/manifest.json").write_bytes(artifacts.encode(changed))
+    with pytest.raises(InvalidInputError, match=r"keeps weights in model\.onnx\.data.*does not name"):
+        bd.open(tmp_path / "artifact")
+
+
 def test_a_model_that_the_runtime_refuses_is_an_error_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\x08\x0a nonsense")
     with pytest.raises(InvalidInputError, match="refuses the model") as caught:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ import onnx_ir as ir
 
 from blast_deploy import reference
 from blast_deploy.artifact import Artifact
-from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle
 from blast_deploy.backends.onnxruntime.nodes import find_nodes, operators_of, read_profile
+from blast_deploy.backends.onnxruntime.opening import check_machine, check_model
 from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.backends.onnxruntime.session import make_session
-from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
+from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.taps import Taps as TapsPass
 from blast_deploy.passes.taps import tap_names
 from blast_deploy.runner import Arrays, Outputs, Runner, Taps
@@ -33,12 +32,13 @@ class SessionRunner(Runner):
             UnsupportedMachineError: If the runtime is too old, or the machine lacks the instruction set.
             InvalidInputError: If the runtime refuses the model.
         """
-        _check_machine(artifact)
+        check_machine(artifact)
         self.inputs = artifact.manifest.inputs
         self.outputs = artifact.manifest.outputs
         self._artifact = artifact
         self._threads = threads
         self._tapped: Any = None
+        check_model(artifact)
         self._session: Any = self._make(artifact.model)
 
     def executed_operators(self) -> dict[str, str]:
@@ -99,27 +99,3 @@ def _run(session: Any, inputs: Arrays) -> Outputs:
     except Exception as error:  # the runtime raises types of its own that share no public base
         raise InvalidInputError(f"ONNX Runtime cannot run these inputs ({first_line(error)})") from error
     return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
-
-
-def _check_machine(artifact: Artifact) -> None:
-    operators = artifact.manifest.operators
-    installed = version("onnxruntime")
-    if _release(installed) < _release(operators.oldest_runtime):
-        raise UnsupportedMachineError(
-            f"{artifact.path} needs onnxruntime {operators.oldest_runtime} or newer (found {installed}); "
-            "upgrade it"
-        )
-    if not options_of(artifact.manifest.target).operator_library:
-        return
-    obstacle = library_obstacle()
-    if obstacle is None and operators.instruction_set is not None:
-        obstacle = instruction_set_obstacle(operators.instruction_set)
-    if obstacle is not None:
-        raise UnsupportedMachineError(
-            f"{artifact.path} cannot run here: {obstacle}; compile it for this machine"
-        )
-
-
-def _release(text: str) -> tuple[int, int]:
-    major, minor = text.split(".")[:2]
-    return int(major), int(minor)
