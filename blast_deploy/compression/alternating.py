@@ -1,0 +1,118 @@
+"""The data-free default: exact alternating least squares on Gram matrices, with Nesterov's extrapolation.
+
+Minimises ``||W - A||_F^2``. Each of U, V and S is minimised exactly with the others fixed. The matrices of
+the normal equations come from r x r Gram matrices; of the weight, a sweep needs two products with factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from blast_deploy.compression.acceleration import State, minimise
+from blast_deploy.compression.factors import (
+    Factors,
+    better,
+    check_weight,
+    low_rank_start,
+    padded,
+    to_matrix,
+)
+from blast_deploy.compression.normal_equations import coupled_gram, coupled_sum, inverse, solve
+from blast_deploy.structures.blast.matrix import BlastMatrix
+
+SWEEPS = 80
+
+
+@torch.no_grad()
+def factorise(
+    weight: Tensor,
+    blocks: tuple[int, int],
+    rank: int,
+    *,
+    seed: int = 0,
+    sweeps: int = SWEEPS,
+    on_sweep: Callable[[], None] | None = None,
+) -> BlastMatrix:
+    """Factorise a weight from its truncated singular value decomposition, never ending worse than that.
+
+    Args:
+        weight: Float (m, n).
+        blocks: b1 and b2.
+        rank: r.
+        seed: Of the start's random part.
+        sweeps: How often U, V and S are minimised at most.
+        on_sweep: Called after each sweep; what it raises ends the work.
+
+    Raises:
+        InvalidInputError: If the weight, blocks or rank cannot be factorised.
+    """
+    check_weight(weight, blocks, rank)
+    target = padded(weight, blocks)
+    norm = float(torch.linalg.vector_norm(target, dtype=torch.float64)) or 1.0
+    target = target / norm
+    left, values, right = torch.linalg.svd(target.flatten(0, 1), full_matrices=False)
+    root = values.sqrt()
+    low_rank, start = low_rank_start(left * root, root[:, None] * right, blocks, rank, seed)
+    problem = _Problem(target, start)
+    best = Factors(*minimise(problem.sweep, (start.u, start.s, start.v), sweeps, on_sweep))
+    return to_matrix(better(best, low_rank, target).scaled(norm), weight)
+
+
+class _Problem:
+    """One weight, the sweeps over its factors, and the memory that they work in.
+
+    Large results go to memory that is allocated once: fresh pages cost more than the arithmetic.
+    """
+
+    def __init__(self, target: Tensor, start: Factors) -> None:
+        """Take W as block rows, float (b1, p, b2 q)."""
+        b2, rank, q = start.v.shape
+        self._rows = target
+        self._columns = torch.unflatten(target.flatten(0, 1), 1, (b2, q)).permute(1, 2, 0).contiguous()
+        self._square = float(target.double().square().sum())
+        self._row_products = target.new_empty(b2, rank, self._columns.shape[2])
+        self._column_products = target.new_empty(target.shape[0], rank, b2 * q)
+        self._right = target.new_empty(rank, max(target.shape[1], q))
+        self._products_s = target.new_empty(b2, rank, q)
+        self._gram_s = target.new_empty(b2, rank, rank)
+
+    def sweep(self, state: State) -> float:
+        """Minimise over U, V and S in turn and give ``||W - A||_F^2``."""
+        u, s, v = state
+        self._minimise_u(u, s, v)
+        gram_u = u.mT @ u
+        torch.bmm(u.mT, self._rows, out=self._column_products)
+        self._minimise_v(gram_u, s, v)
+        return self._minimise_s(gram_u, s, v)
+
+    def _minimise_u(self, u: Tensor, s: Tensor, v: Tensor) -> None:
+        """``U_i^T = (sum_j S_ij S_ij^T * V_j V_j^T)^-1 sum_j diag(S_ij) V_j W_ij^T``."""
+        gram_v = v @ v.mT
+        torch.bmm(v, self._columns, out=self._row_products)
+        products = torch.unflatten(self._row_products, 2, (s.shape[0], -1)).unbind(2)
+        for i, product in enumerate(products):
+            right = coupled_sum(product, s[i], out=self._right[:, : u.shape[1]])
+            torch.mm(right.mT, inverse(coupled_gram(gram_v, s[i])), out=u[i])
+
+    def _minimise_v(self, gram_u: Tensor, s: Tensor, v: Tensor) -> None:
+        """``V_j = (sum_i S_ij S_ij^T * U_i^T U_i)^-1 sum_i diag(S_ij) U_i^T W_ij``."""
+        products = torch.unflatten(self._column_products, 2, (s.shape[1], -1)).unbind(2)
+        for j, product in enumerate(products):
+            right = coupled_sum(product, s[:, j], out=self._right[:, : v.shape[2]])
+            torch.mm(inverse(coupled_gram(gram_u, s[:, j])), right, out=v[j])
+
+    def _minimise_s(self, gram_u: Tensor, s: Tensor, v: Tensor) -> float:
+        """``S_ij = (U_i^T U_i * V_j V_j^T)^-1 diag(U_i^T W_ij V_j^T)``; gives ``||W - A||_F^2``."""
+        gram_v = v @ v.mT
+        products = torch.unflatten(self._column_products, 2, (v.shape[0], -1))
+        error = self._square
+        for i, product in enumerate(products):
+            right = torch.mul(product.transpose(0, 1), v, out=self._products_s).sum(2)
+            s[i] = solve(torch.mul(gram_u[i], gram_v, out=self._gram_s), right)
+            # sum_j ||W_ij - A_ij||^2 = sum_j ||W_ij||^2 + S_ij^T (G S_ij - 2 R)
+            image = torch.bmm(self._gram_s, s[i].unsqueeze(2)).squeeze(2)
+            error += float((s[i] * (image - 2 * right)).sum(dtype=torch.float64))
+        return error

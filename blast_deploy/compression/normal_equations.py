@@ -1,0 +1,90 @@
+"""Normal equations of alternating least squares: their matrices, right-hand sides and solution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+RIDGE = 1e-6
+_RIDGE_GROWTH = 100.0
+_LARGEST_RIDGE = 1e6
+"""Past any finite matrix's need: beyond it there is NaN, which the descent's check of its error refuses."""
+
+
+def coupled_gram(grams: Tensor, couplings: Tensor) -> Tensor:
+    """Sum ``couplings_k couplings_k^T * grams_k`` over k.
+
+    Args:
+        grams: Float (k, r, r).
+        couplings: Float (k, r).
+
+    Returns:
+        Float (r, r).
+    """
+    total = (grams[0] * couplings[0]).mul_(couplings[0].unsqueeze(1))
+    for gram, coupling in zip(grams[1:], couplings[1:], strict=True):
+        total.addcmul_(gram * coupling, coupling.unsqueeze(1))
+    return total
+
+
+def coupled_sum(products: Tensor, couplings: Tensor, out: Tensor | None = None) -> Tensor:
+    """Sum ``diag(couplings_k) products_k`` over k.
+
+    Args:
+        products: Float (k, r, width).
+        couplings: Float (k, r).
+        out: Where the result goes, float (r, width); new memory if None.
+
+    Returns:
+        Float (r, width).
+    """
+    total = torch.mul(products[0], couplings[0].unsqueeze(1), out=out)
+    for product, coupling in zip(products[1:], couplings[1:], strict=True):
+        total.addcmul_(product, coupling.unsqueeze(1))
+    return total
+
+
+def inverse(gram: Tensor, ridge: float = RIDGE) -> Tensor:
+    """Invert ``G + ridge diag(G)``.
+
+    For right-hand sides about as wide as the matrix, a product with the inverse is several times faster than
+    two triangular solves, and a descent that checks its error can spare the digits.
+
+    Args:
+        gram: Float (..., r, r), symmetric positive semidefinite; its diagonal is overwritten.
+        ridge: Relative to each diagonal element, so that the components' scales do not matter. It grows
+            where a matrix is not positive definite in floating point.
+
+    Returns:
+        Float (..., r, r), symmetric.
+    """
+    return torch.cholesky_inverse(_cholesky(gram, ridge))
+
+
+def solve(gram: Tensor, right: Tensor, ridge: float = RIDGE) -> Tensor:
+    """Solve ``(G + ridge diag(G)) x = R`` for one right-hand side per matrix.
+
+    Args:
+        gram: As for :func:`inverse`.
+        right: Float (..., r).
+        ridge: As for :func:`inverse`.
+
+    Returns:
+        Float (..., r).
+    """
+    return torch.cholesky_solve(right.unsqueeze(-1), _cholesky(gram, ridge)).squeeze(-1)
+
+
+def _cholesky(gram: Tensor, ridge: float) -> Tensor:
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    original = diagonal.clone()
+    # A component that vanished has an empty row; any positive number keeps it at zero.
+    smallest = torch.finfo(gram.dtype).tiny
+    while True:
+        torch.add(original, original, alpha=ridge, out=diagonal).add_(smallest)
+        # LAPACK wants columns; of a symmetric matrix they are the rows, which spares a transposing copy.
+        lower: Tensor
+        lower, failed = torch.linalg.cholesky_ex(gram.mT)
+        if not bool(failed.any()) or ridge > _LARGEST_RIDGE:
+            return lower
+        ridge *= _RIDGE_GROWTH
