@@ -30,7 +30,7 @@ def library_path() -> Path:
     if override:
         if not Path(override).is_file():
             raise InvalidInputError(
-                f"{LIBRARY_VARIABLE} names {override}, which is not a file; name an operator library or unset it"
+                f"{LIBRARY_VARIABLE} names {override}, which is not a file; name a library or unset it"
             )
         return Path(override).resolve()
     try:

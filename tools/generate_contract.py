@@ -1,6 +1,7 @@
 """Writes what follows from ``blast_deploy/structures/contract.py``: the C++ header and the reference table.
 
-Run it after changing the contract (``make generate``); ``--check`` only compares and exits with 1 on a difference.
+Run it after changing the contract (``make generate``); ``--check`` only compares and exits with 1 on a
+difference.
 """
 
 from __future__ import annotations
@@ -94,19 +95,22 @@ def _operator_reference(operator: contract.Operator) -> list[str]:
         if operator.portable
         else "made at compile time, never in a portable file"
     )
-    values = [("input", value) for value in operator.inputs] + [
-        ("output", value) for value in operator.outputs
-    ]
+    values = [("input", value) for value in operator.inputs]
+    values += [("output", value) for value in operator.outputs]
+    types, kernel_types = ", ".join(operator.types), ", ".join(operator.kernel_types)
     return [
         f"## {operator.name}",
         "",
         f"Since version {operator.since_version}; {place}. {operator.doc}",
         "",
-        f"`T`: {', '.join(operator.types)}; the operator library computes {', '.join(operator.kernel_types)}.",
+        f"`T`: {types}; the operator library computes {kernel_types}.",
         "",
         "| | name | type | shape | |",
         "|---|---|---|---|---|",
-        *(f"| {kind} | `{value.name}` | {value.type} | `{value.shape}` | {value.doc} |" for kind, value in values),
+        *(
+            f"| {kind} | `{value.name}` | {value.type} | `{value.shape}` | {value.doc} |"
+            for kind, value in values
+        ),
         *(
             f"| attribute | `{attribute.name}` | {attribute.type} | | {attribute.doc} |"
             for attribute in operator.attributes
@@ -125,7 +129,8 @@ def main() -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         elif not path.is_file() or path.read_text() != text:
-            print(f"{path.relative_to(ROOT)} does not agree with {SOURCE}; run: make generate", file=sys.stderr)
+            name = path.relative_to(ROOT)
+            print(f"{name} does not agree with {SOURCE}; run: make generate", file=sys.stderr)
             stale = True
     return int(stale)
 

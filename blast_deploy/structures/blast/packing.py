@@ -1,7 +1,7 @@
 """The packed layout of BLAST factors: written by the operator library, read back in NumPy.
 
-``custom_ops/blast/layout.h`` states the layout. ``pack`` is the library's own; ``unpack`` is written apart from
-it, so that one checks the other.
+``custom_ops/blast/layout.h`` states the layout. ``pack`` is the library's own; ``unpack`` is written apart
+from it, so that one checks the other.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ def pack(matrix: BlastMatrix) -> Float32:
     """
     sizes = (matrix.out_features, matrix.in_features, matrix.blocks, matrix.rank)
     packed = np.empty(packed_size(*sizes), dtype=np.float32)
-    factors = [
-        np.ascontiguousarray(factor, dtype=np.float32) for factor in (matrix.u, matrix.s, matrix.v)
-    ]
+    factors = [np.ascontiguousarray(factor, dtype=np.float32) for factor in (matrix.u, matrix.s, matrix.v)]
     Library().call("blast_deploy_blast_pack", _sizes(*sizes), *map(_address, factors), _address(packed))
     return packed
 
@@ -76,13 +74,8 @@ def unpack(
             f"packed factors must hold {reader.position} values for {out_features} x {in_features} in "
             f"{b1} x {b2} blocks of rank {rank} (got {packed.size})"
         )
-    return BlastMatrix(
-        np.concatenate(u, axis=2),
-        np.concatenate(s, axis=2),
-        np.concatenate(v, axis=1),
-        out_features,
-        in_features,
-    )
+    factors = [np.concatenate(u, axis=2), np.concatenate(s, axis=2), np.concatenate(v, axis=1)]
+    return BlastMatrix(*map(np.ascontiguousarray, factors), out_features, in_features)
 
 
 def linear(
@@ -180,7 +173,9 @@ def _chunks(rank: int) -> list[int]:
     return [min(size, rank - first) for first in range(0, rank, size)]
 
 
-def _sizes(out_features: int, in_features: int, blocks: tuple[int, int], rank: int) -> ctypes.Array[ctypes.c_int64]:
+def _sizes(
+    out_features: int, in_features: int, blocks: tuple[int, int], rank: int
+) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * 5)(out_features, in_features, *blocks, rank)
 
 

@@ -84,15 +84,16 @@ class TileProduct {
     return smaller(layout_.block_rows, layout_.sizes.out_features - i * layout_.block_rows);
   }
 
-  // Copies x to rows kRowStride apart, segment by segment.
+  // Copies x to rows kRowStride apart, segment by segment; x itself is read from front to back.
   void copy_x() {
-    for (Index j = 0; j < layout_.sizes.blocks_in; ++j) {
-      float* to = at(plan_.x) + j * plan_.segments * plan_.x_segment;
-      for (Index column = 0; column < columns_of(j); column += plan_.depth, to += plan_.x_segment) {
-        const float* const from = tile_.x + j * layout_.block_columns + column;
-        const Index depth = smaller(plan_.depth, columns_of(j) - column);
-        for (Index row = 0; row < tile_.rows; ++row) {
-          copy_floats(to + row * kRowStride, from + row * layout_.sizes.in_features, depth);
+    for (Index row = 0; row < tile_.rows; ++row) {
+      const float* const x = tile_.x + row * layout_.sizes.in_features;
+      for (Index j = 0; j < layout_.sizes.blocks_in; ++j) {
+        float* to = at(plan_.x) + j * plan_.segments * plan_.x_segment + row * kRowStride;
+        const Index columns = columns_of(j);
+        for (Index column = 0; column < columns; column += plan_.depth, to += plan_.x_segment) {
+          const Index depth = smaller(plan_.depth, columns - column);
+          copy_floats(to, x + j * layout_.block_columns + column, depth);
         }
       }
     }

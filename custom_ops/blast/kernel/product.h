@@ -16,8 +16,11 @@ using Index = std::int64_t;
 constexpr Index kRowStride = 272;
 constexpr Index kLongestRow = 256;
 
-// How far ahead of the weights in use the next ones are fetched, in floats.
-constexpr Index kPrefetchDistance = 1024;
+// How far ahead of the weights in use the next ones are fetched into the second-level cache, in floats: about
+// one panel, because few rows need the next panel sooner than memory can bring it, and many rows need it only
+// then.
+constexpr Index kPrefetchDistance = 4096;
+constexpr int kSecondLevelCache = 2;
 
 // Rows that are multiplied at once: as many as the registers hold sums of, beside the weights and one value.
 constexpr int kColumnVectors = kRegisters / kLanes >= 8 ? 4 : 2;
@@ -59,7 +62,9 @@ BLAST_DEPLOY_INLINE void multiply_rows(const Product& product) {
       BLAST_DEPLOY_UNROLL
       for (int v = 0; v < Vectors; ++v) weights[v] = load<Lanes>(columns + v * Lanes);
       BLAST_DEPLOY_UNROLL
-      for (int v = 0; v < Vectors * Lanes; v += 16) __builtin_prefetch(columns + kPrefetchDistance + v);
+      for (int v = 0; v < Vectors * Lanes; v += 16) {
+        __builtin_prefetch(columns + kPrefetchDistance + v, 0, kSecondLevelCache);
+      }
       BLAST_DEPLOY_UNROLL
       for (int row = 0; row < Rows; ++row) {
         const Vector<Lanes> value = broadcast<Lanes>(left[row * kRowStride]);
