@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from blast_deploy import reference
 from blast_deploy.checkpoints.section import CONFIG, SECTION, StructuredSection, describe, insert, read
-from blast_deploy.checkpoints.staging import staged_folder
 from blast_deploy.errors import InvalidInputError, MissingExtraError
 from blast_deploy.reference import Reference
+from blast_deploy.staging import staged_folder
 
 WEIGHTS = "model.safetensors"
 DENSE_REFERENCE = "dense.reference.npz"
@@ -73,7 +73,7 @@ def save(
     """
     path = Path(path)
     check_savable(module)
-    with staged_folder(path, force) as staging:
+    with staged_folder(path, marker=CONFIG, force=force) as staging:
         write(module, staging, tokenizer=tokenizer, dense=dense)
     return path
 
