@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blast_deploy.artifact import open_artifact
+from blast_deploy.backends.registry import load_backend
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.results import TensorSpec
 
@@ -34,12 +35,19 @@ def open(path: str | Path, *, threads: int | None = None) -> Runner:
         InvalidInputError: If it is no artifact or a damaged one, or ``threads`` is below 1.
         UnsupportedMachineError: If this machine or its runtime lacks what it was compiled for.
     """
-    from blast_deploy.backends.registry import load_backend
-
-    if threads is not None and threads < 1:
-        raise InvalidInputError(f"threads must be at least 1 (got {threads})")
+    check_threads(threads)
     artifact = open_artifact(path)
     return load_backend(artifact.manifest.target.backend).open(artifact, threads)
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that no runtime can have.
+
+    Raises:
+        InvalidInputError: If it is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise InvalidInputError(f"threads must be at least 1 (got {threads})")
 
 
 class Runner(ABC):

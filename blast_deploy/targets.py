@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from blast_deploy.backends.registry import load_backend
 from blast_deploy.errors import InvalidInputError
 
 _FILES = "blast_deploy.target_files"
@@ -134,8 +135,6 @@ def decode(content: bytes, origin: str) -> Target:
     Raises:
         InvalidInputError: Naming the file and the key.
     """
-    from blast_deploy.backends.registry import load_backend
-
     try:
         target = msgspec.convert(tomllib.loads(content.decode()), Target)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -154,8 +153,6 @@ def decode(content: bytes, origin: str) -> Target:
 
 
 def _status(target: Target) -> TargetStatus:
-    from blast_deploy.backends.registry import load_backend
-
     backend = load_backend(target.backend)
     no_compile, no_run = backend.compile_obstacle(target), backend.run_obstacle(target)
     reasons = dict.fromkeys(reason for reason in (no_compile, no_run) if reason is not None)

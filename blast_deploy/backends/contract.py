@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from blast_deploy.artifact import Artifact, Role
-from blast_deploy.planning.layer import LinearLayer
-from blast_deploy.results import Plan, Rejected
-from blast_deploy.targets import Target
-
+# For annotations alone: targets and runners find their backend here, so this may not import them in turn.
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx_ir as ir
 
+    from blast_deploy.artifact import Artifact, Role
+    from blast_deploy.planning.layer import LinearLayer
+    from blast_deploy.results import Plan, Rejected
     from blast_deploy.runner import Runner
+    from blast_deploy.targets import Target
 
 
 @dataclass(frozen=True)

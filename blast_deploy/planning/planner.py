@@ -67,4 +67,5 @@ def _reason(
     span = f"{rows[0]} rows" if rows[0] == rows[1] else f"{rows[0]} to {rows[1]} rows"
     compared = f"against {others}" if others else "the only form accepted"
     excluded = "".join(f"; no {each.form}: {each.reason}" for each in rejected)
-    return f"{chosen.form} {chosen.microseconds:.3g} us, {compared} (modelled, {span}, one thread){excluded}"
+    modelled = f"modelled for {span}, one thread"
+    return f"{chosen.form} {chosen.microseconds:.3g} us, {compared} ({modelled}){excluded}"

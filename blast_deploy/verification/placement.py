@@ -20,8 +20,11 @@ def misplaced_layers(manifest: Manifest, executed: Mapping[str, str]) -> tuple[s
         executed: Layer to operator type, as the runtime reports it.
     """
     planned = {layer.layer: layer for layer in manifest.plan.layers}
-    unplanned = [record.name for record in manifest.layers if record.name not in planned]
+    declared = [record.name for record in manifest.layers]
+    unplanned = [name for name in declared if name not in planned]
+    undeclared = [name for name in executed if name not in declared]
     return (
+        *(f"layer {name} ran, but the manifest does not name it" for name in undeclared),
         *(f"layer {name} has no form in the plan" for name in unplanned),
         *(
             f"layer {layer.layer} was to run as {layer.form}, but the runtime ran {ran or 'nothing known'}"

@@ -47,6 +47,7 @@ def verify(
         InvalidInputError: If there is no artifact, its manifest cannot be read, or ``threads`` is below 1.
         UnsupportedMachineError: If its format is newer than this version reads.
     """
+    runner.check_threads(threads)
     opened = read_artifact(artifact)
     steps = _Steps(4 + (len(opened.manifest.layers) if layers else 0), progress)
     steps.next("file hashes")
@@ -94,6 +95,8 @@ def _judge(
         executed = running.executed_operators()
         steps.next("layer inputs and outputs")
         tapped = [running.run_tapped(sample.inputs) for sample in samples]
+    except UnsupportedMachineError as error:
+        return _result(artifact, unjudged=(str(error),))
     except BlastDeployError as error:
         return _result(artifact, failed=(f"the artifact does not run on its own samples: {error}",))
     captured = [taps for _, taps in tapped]

@@ -137,7 +137,7 @@ def test_a_closed_runner_runs_no_more(tmp_path: Path) -> None:
         running.run(inputs(random_layers(), 1, 1))
 
 
-def test_threads_must_be_positive(tmp_path: Path) -> None:
+def test_a_runner_needs_a_thread(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="threads must be at least 1"):
         bd.open(compiled(tmp_path, "body"), threads=0)
 

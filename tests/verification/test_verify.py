@@ -334,6 +334,13 @@ def test_a_layer_without_plan_is_a_failure(copy: Path) -> None:
     assert "layer block.1 has no form in the plan" in reasons(bd.verify(copy))
 
 
+def test_a_layer_that_the_manifest_forgot_is_a_failure(copy: Path) -> None:
+    manifest = read_artifact(copy).manifest
+    plan = dataclasses.replace(manifest.plan, layers=manifest.plan.layers[:1])
+    rewrite(copy, plan=plan, layers=manifest.layers[:1])
+    assert "layer block.1 ran, but the manifest does not name it" in reasons(bd.verify(copy))
+
+
 def test_a_layer_that_is_not_in_the_model_is_a_failure(copy: Path) -> None:
     manifest = read_artifact(copy).manifest
     record = dataclasses.replace(manifest.layers[0], name="block.7")
@@ -414,6 +421,19 @@ def test_a_machine_that_cannot_run_it_judges_nothing(
     assert "it has z80" in text
     with pytest.raises(UnsupportedMachineError, match="cannot run here"):
         bd.open(honest["kernel"])
+
+
+def test_threads_must_be_positive(honest: dict[str, Path]) -> None:
+    with pytest.raises(InvalidInputError, match="threads must be at least 1"):
+        bd.verify(honest["body"], threads=0)
+
+
+def test_a_runtime_that_cannot_capture_judges_nothing(
+    monkeypatch: pytest.MonkeyPatch, honest: dict[str, Path]
+) -> None:
+    monkeypatch.setattr("onnxruntime.__version__", "1.20.2")
+    text = reasons(bd.verify(honest["body"]), "unjudged")
+    assert text == "capturing layers needs onnxruntime 1.21 or newer (found 1.20.2); upgrade it"
 
 
 def test_what_is_no_artifact_cannot_be_verified(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from blast_deploy.artifact import Artifact
-from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle
+from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle, release
 from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.passes.load import load_model
@@ -29,7 +29,7 @@ def check_machine(artifact: Artifact) -> None:
                 f"{artifact.path} needs operator {name} of version {version}, which this version of the tool "
                 "does not have; upgrade blast-deploy"
             )
-    if _release(onnxruntime.__version__) < _release(needed.oldest_runtime):
+    if release(onnxruntime.__version__) < release(needed.oldest_runtime):
         raise UnsupportedMachineError(
             f"{artifact.path} needs onnxruntime {needed.oldest_runtime} or newer "
             f"(found {onnxruntime.__version__}); upgrade it"
@@ -59,8 +59,3 @@ def check_model(artifact: Artifact) -> None:
                 f"{artifact.path} keeps weights in {tensor.location}, which its manifest does not name; "
                 "compile it again"
             )
-
-
-def _release(text: str) -> tuple[int, int]:
-    major, minor = text.split(".")[:2]
-    return int(major), int(minor)

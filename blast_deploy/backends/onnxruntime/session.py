@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from blast_deploy.errors import BlastDeployError, InvalidInputError
+from blast_deploy.backends.onnxruntime.machine import release
+from blast_deploy.errors import BlastDeployError, InvalidInputError, UnsupportedMachineError
 from blast_deploy.native import library_path
 from blast_deploy.stock import first_line
 
 _EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+_EXTERNAL_DATA_RELEASE = (1, 21)
+"""The first ONNX Runtime that heeds that setting; an older one would look in the working directory."""
 
 
 def make_session(
@@ -31,7 +34,8 @@ def make_session(
 
     Raises:
         InvalidInputError: If the runtime refuses the model or the library, with its words.
-        UnsupportedMachineError: If there is no operator library.
+        UnsupportedMachineError: If there is no operator library, or the runtime is too old to read a
+            serialised model whose weights lie elsewhere.
     """
     import onnxruntime
 
@@ -49,6 +53,7 @@ def make_session(
         if operator_library:
             options.register_custom_ops_library(str(library_path()))
         if isinstance(model, bytes):
+            _check_release()
             options.add_session_config_entry(_EXTERNAL_DATA_FOLDER, str(folder.resolve()))
         source = str(model) if isinstance(model, Path) else model
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -59,3 +64,14 @@ def make_session(
             f"ONNX Runtime {onnxruntime.__version__} refuses the model in {folder} ({first_line(error)}); "
             "compile it again"
         ) from error
+
+
+def _check_release() -> None:
+    import onnxruntime
+
+    if release(onnxruntime.__version__) < _EXTERNAL_DATA_RELEASE:
+        needed = ".".join(map(str, _EXTERNAL_DATA_RELEASE))
+        raise UnsupportedMachineError(
+            f"capturing layers needs onnxruntime {needed} or newer (found {onnxruntime.__version__}); "
+            "upgrade it"
+        )
