@@ -15,6 +15,7 @@ with float64's u, and is added. The numbers of the table are too near 1 to under
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,7 @@ def truth(problem: Problem) -> Float64:
 def bound(problem: Problem, dtype: Any, *, multiplied_out: bool = False) -> Float64:
     """Largest error of each output value, as derived above."""
     matrix = problem.matrix
-    absolute = BlastMatrix(
-        *map(np.abs, (matrix.u, matrix.s, matrix.v)), matrix.out_features, matrix.in_features
-    )
+    absolute = dataclasses.replace(matrix, u=np.abs(matrix.u), s=np.abs(matrix.s), v=np.abs(matrix.v))
     magnitude = _blockwise(absolute, np.abs(problem.x), np.abs(problem.bias))
     terms = matrix.v.shape[2] + matrix.blocks[1] + matrix.rank + 1
     if multiplied_out:

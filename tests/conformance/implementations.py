@@ -75,15 +75,18 @@ def torch_module(problem: Problem) -> Array:
 
 
 def body_in_reference(problem: Problem) -> Array:
-    result: Array = ReferenceEvaluator(model(problem)).run(None, {"x": problem.x})[0]
-    return result
+    return in_reference(model(problem), problem)
 
 
 def inlined_in_reference(problem: Problem) -> Array:
     rewritten = ir.from_proto(model(problem))
     InlineFunctions([LAYER])(rewritten)
-    result: Array = ReferenceEvaluator(ir.to_proto(rewritten)).run(None, {"x": problem.x})[0]
-    return result
+    return in_reference(ir.to_proto(rewritten), problem)
+
+
+def in_reference(proto: onnx.ModelProto, problem: Problem) -> Array:
+    outputs: Any = ReferenceEvaluator(proto).run(None, {"x": problem.x})
+    return np.asarray(outputs[0])
 
 
 def in_runtime(proto: onnx.ModelProto, problem: Problem, *, optimise: bool = True, threads: int = 1) -> Array:

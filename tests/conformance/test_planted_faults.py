@@ -12,13 +12,11 @@ from bounds import check
 from cases import CASES, Case, Problem, make
 from numpy.typing import NDArray
 
-from blast_deploy.structures.blast.matrix import BlastMatrix
-
 SQUARE = next(case for case in CASES if case.name == "square")
 FILLED = [case for case in CASES if 0 not in case.leading]
 
 
-def compute(problem: Problem, **factors: NDArray[Any]) -> NDArray[Any]:
+def compute(problem: Problem, **factors: Any) -> NDArray[Any]:
     """A correct float32 implementation, of changed factors."""
     matrix = dataclasses.replace(problem.matrix, **factors)
     return matrix.apply(problem.x, problem.bias).astype(np.float32)
@@ -65,10 +63,8 @@ def last_row_repeats_the_first(problem: Problem) -> NDArray[Any]:
 
 
 def half_precision_inside(problem: Problem) -> NDArray[Any]:
-    matrix = problem.matrix
-    halves = (factor.astype(np.float16) for factor in (matrix.u, matrix.s, matrix.v))
-    rounded = BlastMatrix(*halves, matrix.out_features, matrix.in_features)
-    return rounded.apply(problem.x, problem.bias).astype(np.float32)
+    halves = {name: getattr(problem.matrix, name).astype(np.float16) for name in ("u", "s", "v")}
+    return compute(problem, **halves)
 
 
 def one_value_is_not_a_number(problem: Problem) -> NDArray[Any]:
