@@ -1,0 +1,258 @@
+// Every kernel that this machine can run, against sums in double precision.
+#include "blast/kernel.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <new>
+#include <random>
+#include <vector>
+
+#include "blast/layout.h"
+#include "blast/linear.h"
+#include "testing/check.h"
+
+namespace blast_deploy::blast {
+namespace {
+
+using Index = std::int64_t;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// Floats full of NaN, `offset` floats past the start of a cache line, with nothing after the last.
+class Buffer {
+ public:
+  explicit Buffer(Index size, Index offset = 0) : offset_(offset) {
+    void* memory = nullptr;
+    const auto bytes = static_cast<std::size_t>(size + offset) * sizeof(float);
+    if (posix_memalign(&memory, kAlignment * sizeof(float), bytes) != 0) throw std::bad_alloc();
+    memory_.reset(static_cast<float*>(memory));
+    std::fill_n(memory_.get(), size + offset, kNan);
+  }
+  float* data() { return memory_.get() + offset_; }
+
+ private:
+  struct Free {
+    void operator()(float* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<float, Free> memory_;
+  Index offset_;
+};
+
+struct Problem {
+  Layout layout;
+  std::vector<float> u, s, v, bias, x;
+  Index rows;
+};
+
+Problem make_problem(const Sizes& sizes, Index rows) {
+  std::mt19937 random(static_cast<unsigned>(sizes.rank + rows));
+  std::uniform_real_distribution<float> uniform(-1.0F, 1.0F);
+  const auto fill = [&](Index count) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& value : values) value = uniform(random);
+    return values;
+  };
+  const Layout layout = plan(sizes);
+  const auto& [m, n, b1, b2, rank] = sizes;
+  return {layout,
+          fill(b1 * layout.block_rows * rank),
+          fill(b1 * b2 * rank),
+          fill(b2 * rank * layout.block_columns),
+          fill(m),
+          fill(rows * n),
+          rows};
+}
+
+// y and, for a bound on its rounding error, the same sum over absolute values.
+struct Expected {
+  std::vector<double> y, magnitude;
+};
+
+Expected expect(const Problem& problem) {
+  const Sizes& sizes = problem.layout.sizes;
+  const Index p = problem.layout.block_rows;
+  const Index q = problem.layout.block_columns;
+  Expected expected;
+  std::vector<double> z(static_cast<std::size_t>(sizes.blocks_in * sizes.rank)), absolute_z(z.size());
+  for (Index row = 0; row < problem.rows; ++row) {
+    for (Index k = 0; k < sizes.blocks_in * sizes.rank; ++k) {
+      const Index first = k / sizes.rank * q;
+      double sum = 0, magnitude = 0;
+      for (Index column = 0; column < q && first + column < sizes.in_features; ++column) {
+        const double term = static_cast<double>(problem.v[k * q + column]) *
+                            problem.x[row * sizes.in_features + first + column];
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      z[k] = sum;
+      absolute_z[k] = magnitude;
+    }
+    for (Index out = 0; out < sizes.out_features; ++out) {
+      const Index i = out / p;
+      double sum = problem.bias[out], magnitude = std::abs(sum);
+      for (Index k = 0; k < sizes.rank; ++k) {
+        const double u = problem.u[(i * p + out % p) * sizes.rank + k];
+        for (Index j = 0; j < sizes.blocks_in; ++j) {
+          const double factor = u * problem.s[(i * sizes.blocks_in + j) * sizes.rank + k];
+          sum += factor * z[j * sizes.rank + k];
+          magnitude += std::abs(factor) * absolute_z[j * sizes.rank + k];
+        }
+      }
+      expected.y.push_back(sum);
+      expected.magnitude.push_back(magnitude);
+    }
+  }
+  return expected;
+}
+
+// Runs one kernel on all rows as one tile, in scratch memory full of NaN, and returns y.
+std::vector<float> run(const Kernel& kernel, const Problem& problem, Index misalignment = 0) {
+  const Layout& layout = problem.layout;
+  Buffer packed(layout.size, misalignment);
+  pack(layout, problem.u.data(), problem.s.data(), problem.v.data(), packed.data());
+  Buffer scratch(kernel.scratch_size(layout, problem.rows), misalignment);
+  std::vector<float> y(static_cast<std::size_t>(problem.rows * layout.sizes.out_features), kNan);
+  kernel.multiply(
+      layout, {packed.data(), problem.bias.data(), problem.x.data(), problem.rows, y.data(), scratch.data()});
+  return y;
+}
+
+// Rounding errors of a chain of n operations stay below n eps times the sum of magnitudes.
+bool is_close(const Problem& problem, const std::vector<float>& y) {
+  const Expected expected = expect(problem);
+  const Sizes& sizes = problem.layout.sizes;
+  const double operations =
+      static_cast<double>(problem.layout.block_columns + sizes.blocks_in + sizes.rank + 4);
+  const double unit = operations * std::numeric_limits<float>::epsilon();
+  for (std::size_t index = 0; index < y.size(); ++index) {
+    if (!(std::abs(y[index] - expected.y[index]) <= unit * expected.magnitude[index])) return false;
+  }
+  return y.size() == expected.y.size();
+}
+
+const std::vector<Sizes> kSizes = {
+    {1, 1, 1, 1, 1},        // smallest
+    {1, 7, 1, 3, 2},        // one output
+    {7, 5, 3, 4, 1},        // rank 1, more blocks than divide, the last block column of in_features empty
+    {3, 4, 5, 6, 2},        // more blocks than rows and columns
+    {97, 101, 5, 3, 13},    // primes, b1 != b2
+    {40, 300, 1, 1, 17},    // low rank; a block column of several segments
+    {66, 70, 2, 7, 31},     // panels of 32 and 8
+    {72, 48, 3, 2, 24},     // panels of 16 and 8
+    {50, 34, 9, 2, 161},    // two chunks of the rank; an odd number of block rows
+    {130, 600, 2, 2, 300},  // three chunks, segments, partial panels
+    {384, 384, 4, 4, 94},   // MiniLM attention
+};
+
+const std::vector<Index> kRowCounts = {1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 16, 29, 70};
+
+TEST(kernels_agree_with_double_precision) {
+  for (const InstructionSet set : instruction_sets()) {
+    for (const Sizes& sizes : kSizes) {
+      for (const Index rows : kRowCounts) {
+        const Problem problem = make_problem(sizes, rows);
+        const bool close = is_close(problem, run(kernel_for(set), problem));
+        if (!close) {
+          std::fprintf(stderr, "%s, %ldx%ld, rank %ld, %ld rows\n", to_string(set),
+                       static_cast<long>(sizes.out_features), static_cast<long>(sizes.in_features),
+                       static_cast<long>(sizes.rank), static_cast<long>(rows));
+        }
+        CHECK(close);
+      }
+    }
+  }
+}
+
+TEST(a_row_does_not_depend_on_its_neighbours) {
+  for (const InstructionSet set : instruction_sets()) {
+    for (const Sizes& sizes : kSizes) {
+      const Problem problem = make_problem(sizes, 17);
+      const std::vector<float> together = run(kernel_for(set), problem);
+      for (Index row = 0; row < problem.rows; ++row) {
+        Problem alone = problem;
+        alone.rows = 1;
+        alone.x.assign(problem.x.begin() + row * sizes.in_features,
+                       problem.x.begin() + (row + 1) * sizes.in_features);
+        const std::vector<float> y = run(kernel_for(set), alone);
+        CHECK(std::equal(y.begin(), y.end(), together.begin() + row * sizes.out_features));
+      }
+    }
+  }
+}
+
+TEST(alignment_changes_nothing) {
+  const Problem problem = make_problem({97, 101, 5, 3, 13}, 9);
+  for (const InstructionSet set : instruction_sets()) {
+    CHECK(run(kernel_for(set), problem) == run(kernel_for(set), problem, 1));
+  }
+}
+
+TEST(padding_of_the_factors_is_never_read) {
+  const Sizes sizes{97, 101, 5, 3, 13};
+  Problem problem = make_problem(sizes, 5);
+  Problem poisoned = problem;
+  const Index p = problem.layout.block_rows;
+  const Index q = problem.layout.block_columns;
+  for (Index row = sizes.out_features; row < sizes.blocks_out * p; ++row) {
+    for (Index k = 0; k < sizes.rank; ++k) poisoned.u[row * sizes.rank + k] = kNan;
+  }
+  for (Index k = 0; k < sizes.rank; ++k) {
+    for (Index column = sizes.in_features - (sizes.blocks_in - 1) * q; column < q; ++column) {
+      poisoned.v[((sizes.blocks_in - 1) * sizes.rank + k) * q + column] = kNan;
+    }
+  }
+  CHECK(poisoned.u.back() != poisoned.u.back() && poisoned.v.back() != poisoned.v.back());
+  for (const InstructionSet set : instruction_sets()) {
+    CHECK(run(kernel_for(set), poisoned) == run(kernel_for(set), problem));
+  }
+}
+
+TEST(infinities_stay_in_their_row) {
+  Problem problem = make_problem({97, 101, 5, 3, 13}, 3);
+  problem.x[101 + 50] = std::numeric_limits<float>::infinity();
+  for (const InstructionSet set : instruction_sets()) {
+    const std::vector<float> y = run(kernel_for(set), problem);
+    for (Index column = 0; column < 97; ++column) {
+      CHECK(std::isfinite(y[column]) && std::isfinite(y[2 * 97 + column]));
+      CHECK(!std::isfinite(y[97 + column]));
+    }
+  }
+}
+
+TEST(tiles_cover_all_rows_once) {
+  for (Index rows = 0; rows < 500; ++rows) {
+    const Tiling tiling = tile_rows(rows);
+    Index covered = 0;
+    for (Index tile = 0; tile < tiling.tiles; ++tile) {
+      CHECK(tiling.rows_of(tile) > 0 && tiling.rows_of(tile) <= tiling.tile_rows);
+      covered += tiling.rows_of(tile);
+    }
+    CHECK(covered == rows);
+  }
+}
+
+TEST(tiles_give_what_one_tile_gives) {
+  const Problem problem = make_problem({97, 101, 5, 3, 13}, 201);
+  Buffer packed(problem.layout.size);
+  pack(problem.layout, problem.u.data(), problem.s.data(), problem.v.data(), packed.data());
+  for (const InstructionSet set : instruction_sets()) {
+    const Linear linear{problem.layout, &kernel_for(set)};
+    const Tiling tiling = tile_rows(problem.rows);
+    CHECK(tiling.tiles > 1);
+    std::vector<float> y(static_cast<std::size_t>(problem.rows) * 97, kNan);
+    std::vector<char> scratch(linear.scratch_bytes(tiling));
+    for (Index tile = tiling.tiles - 1; tile >= 0; --tile) {
+      linear.multiply(tiling, tile, packed.data(), problem.bias.data(), problem.x.data(), y.data(),
+                      scratch.data());
+    }
+    CHECK(y == run(kernel_for(set), problem));
+  }
+}
+
+}  // namespace
+}  // namespace blast_deploy::blast
+
+RUN_TESTS()
