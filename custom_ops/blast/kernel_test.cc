@@ -143,6 +143,7 @@ const std::vector<Sizes> kSizes = {
     {66, 70, 2, 7, 31},     // panels of 32 and 8
     {72, 48, 3, 2, 24},     // panels of 16 and 8
     {50, 34, 9, 2, 161},    // two chunks of the rank; an odd number of block rows
+    {20, 90, 2, 45, 3},     // narrow block columns, many to a group of x
     {130, 600, 2, 2, 300},  // three chunks, segments, partial panels
     {384, 384, 4, 4, 94},   // MiniLM attention
 };

@@ -76,7 +76,7 @@ void LinearOperator::compute(abi::KernelContext* context) const {
 }
 
 void LinearOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* context) {
-  infer_last_axis(api, context, plain::kAttributeInFeatures, plain::kAttributeOutFeatures);
+  infer_last_axis(api, context, plain::kAttributeOutFeatures);
 }
 
 PackedLinearOperator::PackedLinearOperator(const Node& node) : runner_(node), packed_(nullptr), linear_{} {
@@ -106,7 +106,7 @@ void PackedLinearOperator::compute(abi::KernelContext* context) const {
 }
 
 void PackedLinearOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* context) {
-  infer_last_axis(api, context, packed::kAttributeInFeatures, packed::kAttributeOutFeatures);
+  infer_last_axis(api, context, packed::kAttributeOutFeatures);
 }
 
 }  // namespace blast_deploy::blast

@@ -1,7 +1,6 @@
 #include "runtime/shape_inference.h"
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "runtime/tensor.h"
@@ -20,8 +19,7 @@ std::int64_t read_integer(const Api& api, const abi::ShapeInferenceContext* cont
 
 }  // namespace
 
-void infer_last_axis(const Api& api, abi::ShapeInferenceContext* context, const char* input_width,
-                     const char* output_width) {
+void infer_last_axis(const Api& api, abi::ShapeInferenceContext* context, const char* attribute) {
   abi::TensorTypeAndShape* input = nullptr;
   api.check(abi::kGetInputShape, context, std::size_t{0}, &input);
   if (input == nullptr) return;
@@ -34,12 +32,7 @@ void infer_last_axis(const Api& api, abi::ShapeInferenceContext* context, const 
   std::vector<const char*> names(axes, "");
   api.check(abi::kGetDimensions, input, shape.data(), axes);
   api.check(abi::kGetSymbolicDimensions, input, names.data(), axes);
-  const std::int64_t width = read_integer(api, context, input_width);
-  if (shape.back() >= 0 && shape.back() != width) {
-    throw Failure(abi::kInvalidArgument, "the last axis of X is " + std::to_string(shape.back()) +
-                                             ", and must be " + input_width + " = " + std::to_string(width));
-  }
-  shape.back() = read_integer(api, context, output_width);
+  shape.back() = read_integer(api, context, attribute);
   names.back() = "";
 
   abi::TensorTypeAndShape* output = nullptr;

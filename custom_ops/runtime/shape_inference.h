@@ -8,9 +8,8 @@
 namespace blast_deploy {
 
 // Gives output 0 the element type and shape of input 0 with its last axis replaced by an integer attribute,
-// keeping the names of dynamic axes. Leaves the shape open where the input has none. Throws Failure if the
-// last axis of the input is known and is not the width that the other attribute states.
-void infer_last_axis(const Api& api, abi::ShapeInferenceContext* context, const char* input_width,
-                     const char* output_width);
+// keeping the names of dynamic axes. Leaves the shape open where the input has none. Whether the input's last
+// axis is right is left to the kernel: ONNX Runtime only logs what shape inference refuses.
+void infer_last_axis(const Api& api, abi::ShapeInferenceContext* context, const char* attribute);
 
 }  // namespace blast_deploy

@@ -12,11 +12,14 @@
 namespace blast_deploy::blast {
 namespace {
 
-// Where the intermediate results of a tile lie in its scratch memory, in floats.
+// Where the intermediate results of a tile lie in its scratch memory, in floats. The block columns of x lie
+// in groups of rows kRowStride apart: a narrow one shares its group with the next ones, a wide one is cut
+// into segments with a group each.
 struct ScratchPlan {
-  Index segments;  // a block column of x is cut into segments of `depth`, at most kLongestRow
+  Index segments;  // of a block column, each of at most `depth` columns
   Index depth;
-  Index x_segment;  // sizes of one segment of x_j, one z_j, one w_i and one y_i
+  Index sharing;  // block columns in one group
+  Index x_group;  // sizes of one group of x, one z_j, one w_i and one y_i
   Index z_block;
   Index w_block;
   Index y_block;
@@ -35,11 +38,12 @@ ScratchPlan plan_scratch(const Layout& layout, Index rows) {
   ScratchPlan plan{};
   plan.segments = divide_up(layout.block_columns, kLongestRow);
   plan.depth = divide_up(layout.block_columns, plan.segments);
-  plan.x_segment = rows * kRowStride;
+  plan.sharing = plan.segments > 1 ? 1 : kLongestRow / round_up(plan.depth, kAlignment);
+  plan.x_group = rows * kRowStride;
   plan.z_block = rows * round_up(layout.chunk_rank, kAlignment);
   plan.w_block = rows * kRowStride;
   plan.y_block = layout.chunks > 1 ? rows * round_up(layout.block_rows, kAlignment) : 0;
-  plan.z = plan.x + sizes.blocks_in * plan.segments * plan.x_segment;
+  plan.z = plan.x + divide_up(sizes.blocks_in, plan.sharing) * plan.segments * plan.x_group;
   plan.w = plan.z + sizes.blocks_in * plan.z_block;
   plan.y = plan.w + smaller(kCoupledBlocks, sizes.blocks_out) * plan.w_block;
   plan.edge = plan.y + sizes.blocks_out * plan.y_block;
@@ -76,6 +80,12 @@ class TileProduct {
  private:
   float* at(Index offset) const { return tile_.scratch + offset; }
 
+  // The first segment of x_j.
+  float* x_block(Index j) const {
+    const Index group = j / plan_.sharing * plan_.segments;
+    return at(plan_.x) + group * plan_.x_group + j % plan_.sharing * round_up(plan_.depth, kAlignment);
+  }
+
   // Columns of x_j, and rows of y_i, that are not padding; 0 or less where the whole block is.
   Index columns_of(Index j) const {
     return smaller(layout_.block_columns, layout_.sizes.in_features - j * layout_.block_columns);
@@ -89,9 +99,9 @@ class TileProduct {
     for (Index row = 0; row < tile_.rows; ++row) {
       const float* const x = tile_.x + row * layout_.sizes.in_features;
       for (Index j = 0; j < layout_.sizes.blocks_in; ++j) {
-        float* to = at(plan_.x) + j * plan_.segments * plan_.x_segment + row * kRowStride;
+        float* to = x_block(j) + row * kRowStride;
         const Index columns = columns_of(j);
-        for (Index column = 0; column < columns; column += plan_.depth, to += plan_.x_segment) {
+        for (Index column = 0; column < columns; column += plan_.depth, to += plan_.x_group) {
           const Index depth = smaller(plan_.depth, columns - column);
           copy_floats(to, x + j * layout_.block_columns + column, depth);
         }
@@ -108,7 +118,7 @@ class TileProduct {
       const Index width = panel_width(rank - first);
       const Index panels = panels_at_once(tile_.rows, rank - first);
       Product product{};
-      product.left = at(plan_.x) + j * plan_.segments * plan_.x_segment;
+      product.left = x_block(j);
       product.panel = packed_;
       product.panel_step = panel_size(layout_.block_columns, width);
       product.start = at(plan_.zeros);
@@ -118,7 +128,7 @@ class TileProduct {
       for (Index column = 0; column < columns; column += plan_.depth) {
         product.depth = smaller(plan_.depth, columns - column);
         multiply(width, panels, tile_.rows, product);
-        product.left += plan_.x_segment;
+        product.left += plan_.x_group;
         product.panel += product.depth * width;
         product.start = product.out;
         product.start_stride = product.out_stride;
