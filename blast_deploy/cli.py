@@ -245,11 +245,13 @@ def demo(
     """Take all-MiniLM-L6-v2 the whole way, and write a report; minutes."""
     check_file(json, force=force)
     from blast_deploy.demo.run import run
+    from blast_deploy.demo.summary import HEADERS, summary_rows
 
     with track() as progress:
         result = run(output, wordnet, keep=keep, force=force, announce=print, progress=progress)
     write_file(result, json)
-    tables.print_demo(result)
+    tables.print_table("all-MiniLM-L6-v2", HEADERS, summary_rows(result))
+    print(f"{result.report.path} in {result.seconds:.0f} s")
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ SHAPES = ("batch=1,sequence=16", "batch=1,sequence=128", "batch=8,sequence=128")
 def markdown(results: Sequence[BenchmarkResult]) -> str:
     """One table of all contenders, with the ratio of each baseline's time to the artifact's."""
     lines = [
-        "| shape | threads, clock | contender | median ms | P90 | P99 | private MiB | ratio | 95% | verdict |",
+        "| shape | threads, clock | contender | median ms | P90 | P99 | private MiB | ratio | 95% | word |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:

@@ -84,6 +84,15 @@ class LoadMeter:
         return self._busy(), time.process_time(), time.perf_counter()
 
 
+def load_now(seconds: float = 2.0) -> float | None:
+    """Watch what the rest of the machine does for a while; see ``LoadMeter.load``."""
+    meter = LoadMeter()
+    meter.start()
+    time.sleep(seconds)
+    meter.stop()
+    return meter.load
+
+
 def load_limit(clock: Clock, threads: int, cpus: int) -> float:
     """Most load under which timings are judged.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -149,18 +150,21 @@ def _draw_pareto(axes: Axes, points: Sequence[tuple[Model, float, float]]) -> No
     axes.plot([cost for cost, _ in best], [gain for _, gain in best], color=GRID, linewidth=2.0, zorder=1)
     costs = [cost for _, cost, _ in points]
     middle = (min(costs) + max(costs)) / 2
+    placed: Counter[float] = Counter()
     for model, cost, gain in points:
+        above = placed[round(gain, 2)] % 2 == 0  # labels of points that are near each other go apart
+        placed[round(gain, 2)] += 1
         axes.plot([cost], [gain], marker="o", markersize=8, color=series_colour(model.series), zorder=2)
         leftward = cost > middle
         axes.annotate(
             model.name,
             (cost, gain),
-            xytext=(-8 if leftward else 8, -3),
+            xytext=(3 if leftward else -3, 8 if above else -16),
             textcoords="offset points",
             ha="right" if leftward else "left",
             fontsize=9.5,
         )
-    axes.margins(x=0.12, y=0.2)
+    axes.margins(x=0.12, y=0.3)
 
 
 def _points(placed: Sequence[tuple[Model, float]], measure: str) -> list[tuple[Model, float, float]]:

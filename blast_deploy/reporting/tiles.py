@@ -46,8 +46,9 @@ def summary_tiles(documents: Documents, models: Models) -> list[Tile]:
         if measure and value is not None and value != 1.0:
             tiles.append(Tile("Quality", formats.write_decimal(value), f"{measure}, {model.name}"))
             break
-    for benchmark in documents.benchmarks:
-        tiles += _speed_tiles(benchmark)
+    judged = [benchmark for benchmark in documents.benchmarks if benchmark.judged]
+    if judged:
+        tiles += _speed_tiles(min(judged, key=lambda benchmark: benchmark.threads))
     return tiles
 
 
