@@ -61,11 +61,16 @@ def plan_layer(layer: LinearLayer, target: Target, rows: RowRange) -> LayerPlan:
 def _reason(
     chosen: Accepted, accepted: tuple[Accepted, ...], rejected: tuple[Rejected, ...], rows: RowRange
 ) -> str:
-    others = ", ".join(
-        f"{each.form} {each.microseconds:.3g} us" for each in accepted if each.form != chosen.form
-    )
-    span = f"{rows[0]} rows" if rows[0] == rows[1] else f"{rows[0]} to {rows[1]} rows"
+    others = ", ".join(f"{each.form} {_time(each)}" for each in accepted if each.form != chosen.form)
+    numbers = f"{rows[0]} to {rows[1]}" if rows[0] < rows[1] else f"{rows[0]}"
+    span = f"{numbers} row" if rows[1] == 1 else f"{numbers} rows"
     compared = f"against {others}" if others else "the only form accepted"
     excluded = "".join(f"; no {each.form}: {each.reason}" for each in rejected)
     modelled = f"modelled for {span}, one thread"
-    return f"{chosen.form} {chosen.microseconds:.3g} us, {compared} ({modelled}){excluded}"
+    return f"{chosen.form} {_time(chosen)}, {compared} ({modelled}){excluded}"
+
+
+def _time(form: Accepted) -> str:
+    if form.microseconds < 1000:
+        return f"{form.microseconds:.3g} us"
+    return f"{form.microseconds / 1000:.3g} ms"

@@ -83,6 +83,14 @@ def test_the_fastest_form_is_chosen(rates: tuple[float, float, float], form: str
     assert "128 rows" in layer.reason
 
 
+@pytest.mark.parametrize(("rate", "written"), [(100.0, "2.47 us"), (0.01, "14.7 ms")])
+def test_the_reason_gives_times_in_a_unit_that_can_be_read(rate: float, written: str) -> None:
+    (layer,) = plan([LAYER], target(rate, 1e-3, 1e-3), {LAYER.name: (1, 1)}).layers
+    # 94 (384 + 384 + 16) parameters, two operations for each, and a microsecond for the call.
+    assert layer.reason.startswith(f"kernel {written}, against body 147 ms")
+    assert "for 1 row," in layer.reason
+
+
 def test_structure_that_saves_nothing_runs_dense() -> None:
     assert WIDE.work["kernel"].weights > 64 * 64
     chosen = plan([LAYER, WIDE], target(50.0, 40.0, 50.0), {LAYER.name: (64, 64), WIDE.name: (64, 64)})
