@@ -25,7 +25,7 @@ from blast_deploy.compression.normal_equations import coupled_gram, coupled_sum,
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
-SWEEPS = 60
+SWEEPS = 40
 DAMPING = 0.01
 """Share of the covariance's mean diagonal added to its diagonal: what calibration hardly saw still counts."""
 

@@ -1,0 +1,67 @@
+"""Finished layers kept beside the output, so that an interrupted compression goes on where it was."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from blast_deploy.structures.blast.matrix import BlastMatrix
+
+_FINGERPRINT = "fingerprint"
+
+
+class FinishedLayers:
+    """A work folder with one file per finished layer, bound to what they were made from.
+
+    Every file appears whole or not at all; a damaged one counts as not there.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        """Open the work folder; one that was made for another fingerprint is cleared.
+
+        Args:
+            folder: The work folder; made if it is missing.
+            fingerprint: Hash of the source weights and of all settings.
+        """
+        self._folder = folder
+        if not _matches(folder, fingerprint):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / _FINGERPRINT).write_text(fingerprint)
+
+    def get(self, index: int, out_features: int, in_features: int) -> tuple[BlastMatrix, float] | None:
+        """Give a finished layer's matrix and the CPU seconds it took, or None."""
+        try:
+            with safe_open(self._file(index), framework="numpy") as file:
+                u, s, v = (file.get_tensor(name) for name in ("U", "S", "V"))
+                seconds = float(file.get_tensor("cpu_seconds")[0])
+        except (OSError, SafetensorError):
+            return None
+        return BlastMatrix(u, s, v, out_features, in_features), seconds
+
+    def put(self, index: int, matrix: BlastMatrix, cpu_seconds: float) -> None:
+        """Keep a finished layer."""
+        file = self._file(index)
+        partial = file.with_suffix(".partial")
+        tensors = {"U": matrix.u, "S": matrix.s, "V": matrix.v, "cpu_seconds": np.array([cpu_seconds])}
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)
+        partial.replace(file)
+
+    def remove(self, keep_if_used: bool = False) -> None:
+        """Delete the work folder, or keep it if asked to and a layer is finished."""
+        if not (keep_if_used and any(self._folder.glob("*.safetensors"))):
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _file(self, index: int) -> Path:
+        return self._folder / f"{index:04d}.safetensors"
+
+
+def _matches(folder: Path, fingerprint: str) -> bool:
+    try:
+        return (folder / _FINGERPRINT).read_text() == fingerprint
+    except OSError:
+        return False

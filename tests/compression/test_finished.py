@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blast_deploy.compression.finished import FinishedLayers
+from blast_deploy.structures.blast.matrix import BlastMatrix
+
+
+def matrix(dtype: type[np.floating] = np.float32) -> BlastMatrix:
+    random = np.random.default_rng(0)
+    factors = (random.normal(size=shape).astype(dtype) for shape in ((2, 3, 4), (2, 3, 4), (3, 4, 2)))
+    return BlastMatrix(*factors, 5, 6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_kept_layer_comes_back_bit_exact(tmp_path: Path, dtype: type[np.floating]) -> None:
+    FinishedLayers(tmp_path / "work", "a").put(7, matrix(dtype), 1.5)
+    found = FinishedLayers(tmp_path / "work", "a").get(7, 5, 6)
+    assert found is not None
+    kept, seconds = found
+    assert seconds == 1.5
+    for before, after in zip(
+        (matrix(dtype).u, matrix(dtype).s, matrix(dtype).v), (kept.u, kept.s, kept.v), strict=True
+    ):
+        assert after.dtype == dtype
+        assert np.array_equal(before, after)
+    assert FinishedLayers(tmp_path / "work", "a").get(8, 5, 6) is None
+
+
+def test_another_fingerprint_starts_anew(tmp_path: Path) -> None:
+    FinishedLayers(tmp_path / "work", "a").put(0, matrix(), 1.0)
+    assert FinishedLayers(tmp_path / "work", "b").get(0, 5, 6) is None
+    assert FinishedLayers(tmp_path / "work", "a").get(0, 5, 6) is None
+
+
+def test_a_torn_file_counts_as_not_there(tmp_path: Path) -> None:
+    work = FinishedLayers(tmp_path / "work", "a")
+    work.put(0, matrix(), 1.0)
+    (file,) = (tmp_path / "work").glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-10])
+    assert work.get(0, 5, 6) is None
+
+
+def test_removal(tmp_path: Path) -> None:
+    work = FinishedLayers(tmp_path / "work", "a")
+    work.remove(keep_if_used=True)
+    assert not (tmp_path / "work").exists()
+    work = FinishedLayers(tmp_path / "work", "a")
+    work.put(0, matrix(), 1.0)
+    work.remove(keep_if_used=True)
+    assert work.get(0, 5, 6) is not None
+    work.remove()
+    assert not (tmp_path / "work").exists()
