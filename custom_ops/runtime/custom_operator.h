@@ -8,7 +8,7 @@
 #pragma once
 
 #include <limits>
-#include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "runtime/abi.h"
@@ -27,9 +27,8 @@ struct CustomOperator : abi::CustomOp {
 // Runtime finds no kernel for float16 it casts to float and back.
 constexpr char kNoProvider[] = "None";
 
-// Stands for an operator at an element type that the library does not compute. Once a schema is registered,
-// ONNX Runtime no longer considers the node's function body, and without one its own error names neither
-// cause nor cure.
+// Stands for an operator at an element type that the library does not compute: where the operator is known at
+// other types, ONNX Runtime no longer considers the node's function body, and its own error names no remedy.
 template <typename Operator>
 class Refusal {
  public:
@@ -40,9 +39,8 @@ class Refusal {
 
   explicit Refusal(const Node&) {
     throw std::invalid_argument(
-        "the operator library computes it in float and float16 only; open this model without the library, "
-        "and its "
-        "function body is run");
+        "the operator library computes it in float and float16 only; "
+        "open this model without the library, and its function body is run");
   }
   void compute(abi::KernelContext*) const {}
   static void infer_shape(const Api& api, abi::ShapeInferenceContext* context) {
@@ -53,7 +51,7 @@ class Refusal {
 namespace internal {
 
 template <typename Operator>
-struct Kernel {
+struct Instance {
   Api api;
   Operator implementation;
 };
@@ -67,7 +65,7 @@ abi::Status* create(const abi::CustomOp*, const abi::FunctionTable* table, const
   return guarded(api, [&] {
     const Node node(api, info);
     try {
-      *kernel = new Kernel<Operator>{api, Operator(node)};
+      *kernel = new Instance<Operator>{api, Operator(node)};
     } catch (const std::exception& error) {
       throw Failure(abi::kInvalidArgument,
                     std::string(Operator::kName) + " '" + node.name() + "': " + error.what());
@@ -83,7 +81,7 @@ abi::Status* infer_shape(const abi::CustomOp* op, abi::ShapeInferenceContext* co
 
 template <typename Operator>
 abi::Status* compute(void* kernel, abi::KernelContext* context) {
-  const auto& owned = *static_cast<const Kernel<Operator>*>(kernel);
+  const auto& owned = *static_cast<const Instance<Operator>*>(kernel);
   return guarded(owned.api, [&] { owned.implementation.compute(context); });
 }
 
@@ -103,7 +101,7 @@ CustomOperator make_operator(const abi::FunctionTable* table, int element_type, 
   op.get_input_count = [](const abi::CustomOp*) { return Operator::kInputs; };
   op.get_output_type = [](const abi::CustomOp* op, std::size_t) { return internal::self(op)->element_type; };
   op.get_output_count = [](const abi::CustomOp*) { return Operator::kOutputs; };
-  op.destroy_kernel = [](void* kernel) { delete static_cast<internal::Kernel<Operator>*>(kernel); };
+  op.destroy_kernel = [](void* kernel) { delete static_cast<internal::Instance<Operator>*>(kernel); };
   op.get_input_characteristic = [](const abi::CustomOp*, std::size_t) { return int{abi::kRequired}; };
   op.get_output_characteristic = [](const abi::CustomOp*, std::size_t) { return int{abi::kRequired}; };
   op.get_input_memory_type = [](const abi::CustomOp*, std::size_t) { return int{abi::kDefaultMemory}; };

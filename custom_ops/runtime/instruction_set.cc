@@ -40,6 +40,8 @@ const Name* find(const std::string& text) {
   return found == std::end(kNames) ? nullptr : found;
 }
 
+bool is_neon(InstructionSet set) { return set == InstructionSet::kNeon; }
+
 std::string list(const std::vector<InstructionSet>& sets) {
   std::string text;
   for (const InstructionSet set : sets) text += (text.empty() ? "" : ", ") + std::string(to_string(set));
@@ -57,14 +59,14 @@ const char* to_string(InstructionSet set) {
 
 std::vector<InstructionSet> instruction_sets() {
   std::vector<InstructionSet> sets = of_processor();
-  if (const char* const cap = std::getenv(kMaxInstructionSetVariable)) {
+  const char* const cap = std::getenv(kMaxInstructionSetVariable);
+  if (cap != nullptr && *cap != '\0') {
     const Name* const name = find(cap);
-    const auto last = name == nullptr ? sets.end() : std::find(sets.begin(), sets.end(), name->set);
-    if (last == sets.end() && (name == nullptr || name->set < sets.front())) {
+    if (name == nullptr || is_neon(name->set) != is_neon(sets.front())) {
       throw std::invalid_argument(std::string(kMaxInstructionSetVariable) + " is '" + cap +
                                   "', and must be one of " + list(sets));
     }
-    if (last != sets.end()) sets.erase(last + 1, sets.end());
+    sets.erase(std::upper_bound(sets.begin(), sets.end(), name->set), sets.end());
   }
   std::reverse(sets.begin(), sets.end());
   return sets;

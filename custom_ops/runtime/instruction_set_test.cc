@@ -45,8 +45,20 @@ TEST(an_unknown_cap_is_refused) {
     for (const InstructionSet set : sets) text += (text.empty() ? "" : ", ") + std::string(to_string(set));
     return text;
   }();
+  const std::string other = std::string(lowest()) == "neon" ? "x86-64" : "neon";
+  const Cap foreign(other.c_str());
+  CHECK_THROWS(instruction_sets(),
+               "BLAST_DEPLOY_MAX_INSTRUCTION_SET is '" + other + "', and must be one of " + all);
   const Cap cap("sse9");
   CHECK_THROWS(instruction_sets(), "BLAST_DEPLOY_MAX_INSTRUCTION_SET is 'sse9', and must be one of " + all);
+}
+
+TEST(a_cap_above_the_machine_and_an_empty_one_change_nothing) {
+  const auto all = instruction_sets();
+  const Cap above(std::string(lowest()) == "neon" ? "neon" : "x86-64-v4");
+  CHECK(instruction_sets() == all);
+  const Cap empty("");
+  CHECK(instruction_sets() == all);
 }
 
 TEST(an_unknown_name_is_refused) {

@@ -57,15 +57,16 @@ blast_deploy::abi::Status* RegisterCustomOps(blast_deploy::abi::SessionOptions* 
                                  base->get_version_string();
     // The first functions of the table are the same in every version.
     const abi::FunctionTable* const oldest = base->get_api(1);
-    if (oldest != nullptr)
-      return Api(oldest).call(abi::kCreateStatus, abi::kNotImplemented, sentence.c_str());
-    std::fprintf(stderr, "%s\n", sentence.c_str());
-    return nullptr;
+    if (oldest == nullptr) {
+      std::fprintf(stderr, "%s\n", sentence.c_str());
+      return nullptr;
+    }
+    return Api(oldest).call(abi::kCreateStatus, abi::kNotImplemented, sentence.c_str());
   }
   const Api api(table);
   return guarded(api, [&] {
-    static const Domain* const domain =
-        new Domain(table);  // never freed: sessions may outlive static objects
+    // Never freed: sessions may outlive static objects.
+    static const Domain* const domain = new Domain(table);
     api.check(abi::kAddCustomOpDomain, options, domain->get());
   });
 }
