@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,7 +159,7 @@ def test_bench_against_the_portable_file_and_report(artifact: Path, portable: Pa
     shape = ("--shape", "batch=1,sequence=4", "--shape", "batch=2,sequence=3")
     finished = Finished("bench", artifact, "--against", portable, *shape, "--rounds", 10, "--json", timed)
     assert finished.code == 0, finished.err
-    assert "thread CPU time, 1 thread" in finished.out
+    assert "1 thread, thread CPU time" in finished.out
     written = json.loads(timed.read_text())
     assert [item["name"] for item in written["contenders"]] == ["chain", "model.onnx"] * 2
     assert len(written["ratios"]) == 2
@@ -294,3 +295,53 @@ def test_a_reader_that_goes_away_is_no_failed_verdict(artifact: Path) -> None:
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
     )
     assert (run.returncode, run.stderr) == (UNREAD, "")
+
+
+def test_compress_and_export(tiny_bert_folder: Path, tiny_text: Path, tmp_path: Path) -> None:
+    small, model = tmp_path / "small", tmp_path / "small.onnx"
+    calibrated = ("--calibration", tiny_text, "--keep", 0.6, "--blocks", "2x3", "--json", tmp_path / "c.json")
+    finished = Finished("compress", tiny_bert_folder, "-o", small, *calibrated)
+    assert finished.code == 0, finished.err
+    written = json.loads((tmp_path / "c.json").read_text())
+    assert written["method"] == "activation"
+    assert {tuple(layer["blocks"]) for layer in written["layers"]} == {(2, 3)}
+    assert "12 layers keep" in finished.out
+    exported = Finished("export", small, "-o", model, "--json", tmp_path / "e.json")
+    assert exported.code == 0, exported.err
+    assert len(json.loads((tmp_path / "e.json").read_text())["structured_layers"]) == 12
+    assert "exists" in Finished("export", small, "-o", model).sentence
+    assert "exists" in Finished("compress", tiny_bert_folder, "-o", small).sentence
+    dense = Finished("export", small, "-o", model, "--dense", "--force")
+    assert dense.code == 0, dense.err
+    assert "0 structured layers" in dense.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--keep", "0"), "got 0"),
+        (("--keep", "1.5"), "got 1.5"),
+        (("--keep", "nan"), "got nan"),
+        (("--keep", "0.001"), "rank"),
+        (("--layers", "decoder.*"), "decoder.*"),
+        (("--blocks", "0"), "positive"),
+        (("--blocks", "2x2x2"), "2x2x2"),
+        (("--structure", "wavelet"), "wavelet"),
+        (("--method", "magic"), "magic"),
+        (("--method", "activation"), "calibration"),
+        (("--calibration", "/nowhere.txt"), "/nowhere.txt"),
+    ],
+)
+def test_what_compress_refuses(
+    tiny_bert_folder: Path, empty: Path, options: tuple[str, str], words: str
+) -> None:
+    assert words in Finished("compress", tiny_bert_folder, "-o", empty / "c", *options).sentence
+
+
+def test_half_a_checkpoint(tiny_bert_folder: Path, empty: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_bert_folder, copy)
+    damaged_copy(tiny_bert_folder / "model.safetensors", copy / "model.safetensors")
+    assert str(copy) in Finished("compress", copy, "-o", empty / "c").sentence
+    assert str(copy) in Finished("export", copy, "-o", empty / "m.onnx").sentence
+    assert str(copy) in Finished("inspect", copy).sentence

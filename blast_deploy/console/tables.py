@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from blast_deploy.results import (
     BenchmarkResult,
@@ -41,7 +41,8 @@ def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]
     )
     for header in headers:
         right = header.startswith(">")
-        table.add_column(header.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if right else "left"
+        table.add_column(header.removeprefix(">"), justify=justify, no_wrap=right, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
@@ -108,39 +109,36 @@ def print_verification(result: VerificationResult) -> None:
 
 
 def print_benchmark(result: BenchmarkResult) -> None:
-    """Print times, ratios and memory for each shape."""
+    """Print times and ratios for each shape, and then memory."""
     threads = "1 thread" if result.threads == 1 else f"{result.threads} threads"
     ratios = {(ratio.baseline, _shape(ratio)): ratio for ratio in result.ratios}
-    headers = (
-        "shape",
-        "contender",
-        ">median ms",
-        ">P90",
-        ">P99",
-        ">spread",
-        ">on disk",
-        ">peak MiB",
-        ">private MiB",
-        ">time ratio",
-        ">95% interval",
-        "artifact is",
-    )
-    rows = [
+    headers = ("contender", ">median ms", ">P90", ">P99", "time over the artifact's")
+    for shape in dict.fromkeys(map(_shape, result.contenders)):
+        rows = [
+            (
+                item.name,
+                f"{item.median_ms:.3f}",
+                f"{item.p90_ms:.3f}",
+                f"{item.p99_ms:.3f}",
+                _ratio(ratios.get((item.name, shape))),
+            )
+            for item in result.contenders
+            if _shape(item) == shape
+        ]
+        print_table(f"{shape}, {threads}, {result.clock}", headers, rows)
+    memory = [
         (
             _shape(item),
             item.name,
-            f"{item.median_ms:.3f}",
-            f"{item.p90_ms:.3f}",
-            f"{item.p99_ms:.3f}",
-            f"{item.spread_ms:.3f}",
             _megabytes(item.bytes_on_disk),
             _optional(item.peak_memory_mb),
+            _optional(item.resident_memory_mb),
             _optional(item.private_memory_mb),
-            *_ratio(ratios.get((item.name, _shape(item)))),
         )
         for item in result.contenders
     ]
-    print_table(f"{result.clock}, {threads}", headers, rows)
+    kinds = ("shape", "contender", ">on disk", ">peak", ">resident", ">private")
+    print_table("memory in a process of its own, MiB", kinds, memory)
     load = "unknown" if result.load is None else f"{result.load:.2f} CPUs"
     print(f"{result.machine.get('processor', 'unknown processor')}; other work meanwhile: {load}")
     for reason in result.reasons:
@@ -218,10 +216,10 @@ def _print_comparisons(title: str, comparisons: Sequence[Comparison], kernels: d
     print_table(title, headers, rows)
 
 
-def _ratio(ratio: Ratio | None) -> tuple[str, str, str]:
+def _ratio(ratio: Ratio | None) -> str:
     if ratio is None:
-        return "", "", ""
-    return f"{ratio.median:.2f}", f"{ratio.ci95[0]:.2f} to {ratio.ci95[1]:.2f}", ratio.word
+        return ""
+    return f"{ratio.median:.2f} ({ratio.ci95[0]:.2f} to {ratio.ci95[1]:.2f}): {ratio.word}"
 
 
 def _shape(item: Contender | Ratio) -> str:

@@ -33,6 +33,16 @@ from blast_deploy.targets import load_target
 
 SHAPES = ({"batch": 1, "sequence": 16}, {"batch": 8, "sequence": 128})
 
+_LAYER = LayerRecord(
+    name="layer.0",
+    operator="BlastLinear",
+    dtype="float32",
+    out_features=8,
+    in_features=6,
+    description="2 x 3 blocks, rank 2",
+    parameters=24,
+)
+
 
 def contender(path: Path, shape: dict[str, int], median: float, private: float | None = 30.0) -> Contender:
     return Contender(
@@ -118,7 +128,7 @@ def write_artifact(folder: Path) -> Path:
         size=Size(1024, 4096, 48),
         dense_size=Size(2048, 8192, 96),
         deployed_bytes=5000,
-        layers=(LayerRecord("layer.0", "BlastLinear", "float32", 8, 6, "b 2 x 3, r 2", 24, "x", "y"),),
+        layers=(_LAYER,),
         plan=Plan("cpu-stock", (1, 4), (plan,)),
         tolerance={},
         samples=0,
