@@ -242,7 +242,7 @@ def demo(
     force: Force = False,
     json: Json = None,
 ) -> None:
-    """Take all-MiniLM-L6-v2 the whole way, and write a report; minutes."""
+    """Take all-MiniLM-L6-v2 the whole way and write a report; exit codes as verify's."""
     check_file(json, force=force)
     from blast_deploy.demo.run import run
     from blast_deploy.demo.summary import HEADERS, summary_rows
@@ -252,6 +252,7 @@ def demo(
     write_file(result, json)
     tables.print_table("all-MiniLM-L6-v2", HEADERS, summary_rows(result))
     print(f"{result.report.path} in {result.seconds:.0f} s")
+    raise typer.Exit(_VERDICTS[result.verification.verdict])
 
 
 def main() -> None:

@@ -165,7 +165,7 @@ class VerificationResult:
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """Timings of one contender for one input shape, in milliseconds; memory as growth of its process, in MiB."""
+    """Times of one contender for one input shape in milliseconds; memory as growth of its process in MiB."""
 
     name: str
     path: Path

@@ -6,6 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 Progress = Callable[[int, int, str], None]
 LINE_SECONDS = 10.0
@@ -28,13 +34,15 @@ def track() -> Iterator[Progress]:
     columns = (BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Bar(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
         task = bar.add_task("", total=None)
+        yield partial(_show, bar, task)
 
-        def show(done: int, total: int, what: str) -> None:
-            from rich.markup import escape
 
-            bar.update(task, completed=done, total=total, description=escape(what), refresh=True)
+def _show(bar: Bar, task: TaskID, done: int, total: int, what: str) -> None:
+    from rich.markup import escape
 
-        yield show
+    if done < bar.tasks[task].completed:
+        bar.reset(task)  # the next stage begins, and with it its time
+    bar.update(task, completed=done, total=total, description=escape(what), refresh=True)
 
 
 class LineProgress:

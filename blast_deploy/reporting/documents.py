@@ -17,6 +17,7 @@ from blast_deploy.results import (
     CompileResult,
     CompressionResult,
     ExportResult,
+    Inspection,
     QualityResult,
     VerificationResult,
 )
@@ -34,6 +35,7 @@ class Documents:
     verifications: list[VerificationResult] = field(default_factory=list)
     benchmarks: list[BenchmarkResult] = field(default_factory=list)
     qualities: list[QualityResult] = field(default_factory=list)
+    inspections: list[Inspection] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
 
 
@@ -44,6 +46,7 @@ _KINDS: dict[str, Any] = {
     "verifications": VerificationResult,
     "benchmarks": BenchmarkResult,
     "qualities": QualityResult,
+    "inspections": Inspection,
 }
 
 
@@ -87,7 +90,7 @@ def _read_result(path: Path) -> tuple[str, Any]:
             continue
     raise InvalidInputError(
         f"{path} is not a result that a report can show; give a file that --json of compress, export, "
-        "compile, verify or bench wrote, or an artifact folder"
+        "compile, verify, bench or inspect wrote, or an artifact folder"
     )
 
 

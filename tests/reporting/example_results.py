@@ -19,6 +19,8 @@ from blast_deploy.results import (
     Comparison,
     CompressionResult,
     Contender,
+    InspectedLayer,
+    Inspection,
     LayerCompression,
     LayerPlan,
     Plan,
@@ -109,6 +111,25 @@ def compression() -> CompressionResult:
     return CompressionResult("blast", "activation", 0.5, 40, 48, 1.5, (layer,))
 
 
+def inspection(folder: Path) -> Inspection:
+    spec = TensorSpec("x", "float32", ("rows", 6))
+    layer = InspectedLayer("layer.0", "BlastLinear", "float32", 8, 6, "2 x 3 blocks, rank 2", 24, 48)
+    return Inspection(
+        path=folder / "portable.onnx",
+        kind="portable model",
+        bytes=4096,
+        dense_bytes=8192,
+        parameters=1024,
+        dense_parameters=2048,
+        flops_per_row=None,
+        dense_flops_per_row=None,
+        inputs=(spec,),
+        outputs=(spec,),
+        layers=(layer,),
+        facts={"producer": "pytorch"},
+    )
+
+
 def write_artifact(folder: Path) -> Path:
     """Write the manifest of an artifact whose one layer keeps 24 of 48 parameters."""
     path = folder / "artifact"
@@ -146,6 +167,7 @@ def write_all(folder: Path) -> list[Path]:
         "verify": verification(folder),
         "quality": quality(folder),
         "compress": compression(),
+        "inspect": inspection(folder),
     }
     for name, result in results.items():
         path = folder / f"{name}.json"

@@ -25,6 +25,7 @@ def test_each_kind_comes_back_as_it_was_written(tmp_path: Path) -> None:
     documents = read_documents(example_results.write_all(tmp_path))
     assert documents.benchmarks == [example_results.benchmark(tmp_path)]
     assert documents.qualities == [example_results.quality(tmp_path)]
+    assert documents.inspections == [example_results.inspection(tmp_path)]
     assert documents.compressions == [example_results.compression()]
     assert [artifact.manifest.source.name for artifact in documents.artifacts] == ["portable.onnx"]
     (verification,) = documents.verifications

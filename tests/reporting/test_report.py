@@ -68,6 +68,7 @@ def test_every_part_is_there(tmp_path: Path) -> None:
         "other work took 0.25 CPUs",
         "On 500 pairs.",
         "quickest",
+        "2 x 3 blocks, rank 2",
     ):
         assert expected in page.text, expected
     assert page.tags.count("svg") == 2
@@ -106,7 +107,7 @@ def test_timings_that_were_not_judged_say_so(tmp_path: Path) -> None:
     assert "Not judged: other work took 2 CPUs" in page.text
 
 
-@pytest.mark.parametrize("name", ["bench", "verify", "quality", "compress", "artifact"])
+@pytest.mark.parametrize("name", ["bench", "verify", "quality", "compress", "inspect", "artifact"])
 def test_any_one_alone_makes_a_page(tmp_path: Path, name: str) -> None:
     paths = {path.stem: path for path in example_results.write_all(tmp_path)}
     page = Page(report([paths[name]], tmp_path / "r.html").path.read_text())
