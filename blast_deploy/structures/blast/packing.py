@@ -74,8 +74,9 @@ def unpack(
             f"packed factors must hold {reader.position} values for {out_features} x {in_features} in "
             f"{b1} x {b2} blocks of rank {rank} (got {packed.size})"
         )
-    factors = [np.concatenate(u, axis=2), np.concatenate(s, axis=2), np.concatenate(v, axis=1)]
-    return BlastMatrix(*map(np.ascontiguousarray, factors), out_features, in_features)
+    joined = (np.concatenate(u, axis=2), np.concatenate(s, axis=2), np.concatenate(v, axis=1))
+    u_factor, s_factor, v_factor = map(np.ascontiguousarray, joined)
+    return BlastMatrix(u_factor, s_factor, v_factor, out_features, in_features)
 
 
 def linear(
