@@ -128,7 +128,7 @@ class _Problem:
 
     def __init__(self, target: Tensor, metric: Tensor, start: Factors) -> None:
         """Take W as block rows, float (b1, p, b2 q), and H, float (b2 q, b2 q)."""
-        b1, _, width = target.shape
+        b1, p, width = target.shape
         b2, rank, q = start.v.shape
         image = target @ metric
         self._metric = torch.unflatten(metric, 0, (b2, q))
@@ -137,15 +137,16 @@ class _Problem:
         self._rows = image
         self._columns = torch.unflatten(image.flatten(0, 1), 1, (b2, q)).permute(1, 2, 0).contiguous()
         self._square = float((image * target).sum(dtype=torch.float64))
-        self._row_products = target.new_empty(b2, rank, self._columns.shape[2])
+        self._row_products = target.new_empty(b2, rank, b1 * p)
         self._column_products = target.new_empty(b1, rank, width)
+        self._coupled = target.new_empty(b1, rank, width)
         self._coupled_images = target.new_empty(b1, rank, width)
-        self._coupled = target.new_empty(rank, width)
+        self._change = target.new_empty(rank, width)
         self._residual = target.new_empty(b1, rank, q)
-        self._right = target.new_empty(rank, max(target.shape[1], q))
-        self._products_s = target.new_empty(b2, rank, q)
-        self._gram_s = target.new_empty(b2, b2, rank, rank)
-        self._grams_v = target.new_empty(b2, b2, rank, rank)
+        self._right_u = target.new_empty(b1, rank, p)
+        self._right_v = target.new_empty(b2, rank, q)
+        self._gram_v = target.new_empty(2, 1, rank, rank)
+        self._grams_s = target.new_empty(2, b2, b2, rank, rank)
 
     def sweep(self, state: State) -> float:
         """Minimise over U, V and S in turn and give ``tr((W - A) H (W - A)^T)``."""
@@ -159,14 +160,13 @@ class _Problem:
     def _minimise_u(self, u: Tensor, s: Tensor, v: Tensor, images: Tensor) -> None:
         """``U_i^T = (X_i H X_i^T)^-1 X_i H W_i^T`` with ``X_i = [diag(S_ij) V_j]_j``; keeps ``X_i H``."""
         torch.bmm(v, self._columns, out=self._row_products)
-        products = torch.unflatten(self._row_products, 2, (s.shape[0], -1)).unbind(2)
-        coupled = torch.unflatten(self._coupled, 1, (v.shape[0], -1))
-        for i, product in enumerate(products):
-            torch.mul(v.transpose(0, 1), s[i].mT.unsqueeze(2), out=coupled)
-            image = coupled_sum(images, s[i], out=self._coupled_images[i])
-            gram = image @ self._coupled.mT
-            right = coupled_sum(product, s[i], out=self._right[:, : u.shape[1]])
-            torch.mm(right.mT, inverse((gram + gram.mT) / 2), out=u[i])
+        products = torch.unflatten(self._row_products, 2, (s.shape[0], -1)).transpose(1, 2)
+        coupled = torch.unflatten(self._coupled, 2, (v.shape[0], -1))
+        torch.mul(v.transpose(0, 1), s.mT.unsqueeze(3), out=coupled)
+        coupled_sum(images.unsqueeze(1), s, out=self._coupled_images)
+        gram = self._coupled_images @ self._coupled.mT
+        right = coupled_sum(products, s, out=self._right_u)
+        torch.bmm(right.mT, inverse((gram + gram.mT) / 2), out=u)
 
     def _minimise_v(self, gram_u: Tensor, s: Tensor, v: Tensor, images: Tensor) -> None:
         """Minimise over V_j, one j after another, each from the residual E = W - A that the former left.
@@ -174,20 +174,24 @@ class _Problem:
         V_j grows by ``(sum_i S_ij S_ij^T * U_i^T U_i)^-1 (sum_i diag(S_ij) U_i^T E_i H_j^T) H_jj^-1``.
         """
         q = v.shape[2]
-        for j, couplings in enumerate(s.unbind(1)):
-            columns = slice(j * q, (j + 1) * q)
-            coupled_images = self._coupled_images[:, :, columns]
+        for j in range(len(v)):
+            columns, later = slice(j * q, (j + 1) * q), slice((j + 1) * q, None)
+            couplings = s[:, j].unsqueeze(0)
             torch.baddbmm(
-                self._column_products[:, :, columns], gram_u, coupled_images, alpha=-1, out=self._residual
+                self._column_products[:, :, columns],
+                gram_u,
+                self._coupled_images[:, :, columns],
+                alpha=-1,
+                out=self._residual,
             )
-            right = coupled_sum(self._residual, couplings, out=self._right[:, :q])
-            change = inverse(coupled_gram(gram_u, couplings)) @ right @ self._inverses[j]
-            image = torch.mm(change, self._metric[j], out=self._coupled)
+            right = coupled_sum(self._residual.unsqueeze(1), couplings, out=self._right_v[:1])
+            gram = coupled_gram(gram_u, couplings, *self._gram_v)
+            change = inverse(gram)[0] @ right[0] @ self._inverses[j]
+            image = torch.mm(change, self._metric[j], out=self._change)
             v[j] += change
             images[j] += image
             # Later block columns alone look at these again before they are made anew.
-            later = slice(columns.stop, None)
-            self._coupled_images[:, :, later].addcmul_(image[:, later], couplings.unsqueeze(2))
+            self._coupled_images[:, :, later].addcmul_(image[:, later], s[:, j].unsqueeze(2))
 
     def _minimise_s(self, gram_u: Tensor, s: Tensor, v: Tensor, images: Tensor) -> float:
         """Minimise over S_ij, one j after another, and give the objective.
@@ -196,13 +200,14 @@ class _Problem:
         ``sum_jl S_ij^T G_jl S_il - 2 sum_j S_ij^T R_j`` plus ``tr(W_i H W_i^T)``, summed over i.
         """
         b2, rank, q = v.shape
+        grams_v, grams_s = self._grams_s
         image_columns = images.reshape(b2 * rank, b2, q).transpose(0, 1)
-        torch.bmm(image_columns, v.mT, out=self._grams_v.view(b2, b2 * rank, rank))
-        products = torch.unflatten(self._column_products, 2, (b2, q))
+        torch.bmm(image_columns, v.mT, out=grams_v.view(b2, b2 * rank, rank))
+        products = torch.unflatten(self._column_products, 2, (b2, q)).transpose(1, 2)
         error = self._square
         for i, product in enumerate(products):
-            right = torch.mul(product.transpose(0, 1), v, out=self._products_s).sum(2)
-            error += _descend_blocks(torch.mul(self._grams_v, gram_u[i], out=self._gram_s), right, s[i])
+            right = torch.mul(product, v, out=self._right_v).sum(2)
+            error += _descend_blocks(torch.mul(grams_v, gram_u[i], out=grams_s), right, s[i])
         return error
 
 

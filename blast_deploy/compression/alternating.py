@@ -69,15 +69,16 @@ class _Problem:
 
     def __init__(self, target: Tensor, start: Factors) -> None:
         """Take W as block rows, float (b1, p, b2 q)."""
+        b1, p, width = target.shape
         b2, rank, q = start.v.shape
         self._rows = target
         self._columns = torch.unflatten(target.flatten(0, 1), 1, (b2, q)).permute(1, 2, 0).contiguous()
         self._square = float(target.double().square().sum())
-        self._row_products = target.new_empty(b2, rank, self._columns.shape[2])
-        self._column_products = target.new_empty(target.shape[0], rank, b2 * q)
-        self._right = target.new_empty(rank, max(target.shape[1], q))
-        self._products_s = target.new_empty(b2, rank, q)
-        self._gram_s = target.new_empty(b2, rank, rank)
+        self._row_products = target.new_empty(b2, rank, b1 * p)
+        self._column_products = target.new_empty(b1, rank, width)
+        self._right_u = target.new_empty(b1, rank, p)
+        self._right_v = target.new_empty(b2, rank, q)
+        self._grams = target.new_empty(2, max(b1, b2), rank, rank)
 
     def sweep(self, state: State) -> float:
         """Minimise over U, V and S in turn and give ``||W - A||_F^2``."""
@@ -90,29 +91,28 @@ class _Problem:
 
     def _minimise_u(self, u: Tensor, s: Tensor, v: Tensor) -> None:
         """``U_i^T = (sum_j S_ij S_ij^T * V_j V_j^T)^-1 sum_j diag(S_ij) V_j W_ij^T``."""
-        gram_v = v @ v.mT
         torch.bmm(v, self._columns, out=self._row_products)
-        products = torch.unflatten(self._row_products, 2, (s.shape[0], -1)).unbind(2)
-        for i, product in enumerate(products):
-            right = coupled_sum(product, s[i], out=self._right[:, : u.shape[1]])
-            torch.mm(right.mT, inverse(coupled_gram(gram_v, s[i])), out=u[i])
+        products = torch.unflatten(self._row_products, 2, (s.shape[0], -1)).transpose(1, 2)
+        gram = coupled_gram(v @ v.mT, s, *self._grams[:, : len(u)])
+        torch.bmm(coupled_sum(products, s, out=self._right_u).mT, inverse(gram), out=u)
 
     def _minimise_v(self, gram_u: Tensor, s: Tensor, v: Tensor) -> None:
         """``V_j = (sum_i S_ij S_ij^T * U_i^T U_i)^-1 sum_i diag(S_ij) U_i^T W_ij``."""
-        products = torch.unflatten(self._column_products, 2, (s.shape[1], -1)).unbind(2)
-        for j, product in enumerate(products):
-            right = coupled_sum(product, s[:, j], out=self._right[:, : v.shape[2]])
-            torch.mm(inverse(coupled_gram(gram_u, s[:, j])), right, out=v[j])
+        products = torch.unflatten(self._column_products, 2, (s.shape[1], -1)).transpose(1, 2)
+        couplings = s.transpose(0, 1)
+        gram = coupled_gram(gram_u, couplings, *self._grams[:, : len(v)])
+        torch.bmm(inverse(gram), coupled_sum(products, couplings, out=self._right_v), out=v)
 
     def _minimise_s(self, gram_u: Tensor, s: Tensor, v: Tensor) -> float:
         """``S_ij = (U_i^T U_i * V_j V_j^T)^-1 diag(U_i^T W_ij V_j^T)``; gives ``||W - A||_F^2``."""
         gram_v = v @ v.mT
-        products = torch.unflatten(self._column_products, 2, (v.shape[0], -1))
+        products = torch.unflatten(self._column_products, 2, (v.shape[0], -1)).transpose(1, 2)
         error = self._square
         for i, product in enumerate(products):
-            right = torch.mul(product.transpose(0, 1), v, out=self._products_s).sum(2)
-            s[i] = solve(torch.mul(gram_u[i], gram_v, out=self._gram_s), right)
+            right = torch.mul(product, v, out=self._right_v).sum(2)
+            gram = torch.mul(gram_u[i], gram_v, out=self._grams[0, : len(v)])
+            s[i] = solve(gram, right)
             # sum_j ||W_ij - A_ij||^2 = sum_j ||W_ij||^2 + S_ij^T (G S_ij - 2 R)
-            image = torch.bmm(self._gram_s, s[i].unsqueeze(2)).squeeze(2)
+            image = torch.bmm(gram, s[i].unsqueeze(2)).squeeze(2)
             error += float((s[i] * (image - 2 * right)).sum(dtype=torch.float64))
         return error

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
 _FINGERPRINT = "fingerprint"
@@ -26,12 +27,21 @@ class FinishedLayers:
         Args:
             folder: The work folder; made if it is missing.
             fingerprint: Hash of the source weights and of all settings.
+
+        Raises:
+            InvalidInputError: If nothing can be written there.
         """
         self._folder = folder
-        if not _matches(folder, fingerprint):
-            shutil.rmtree(folder, ignore_errors=True)
+        if _matches(folder, fingerprint):
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
             folder.mkdir(parents=True)
             (folder / _FINGERPRINT).write_text(fingerprint)
+        except OSError as error:
+            raise InvalidInputError(
+                f"finished layers cannot be kept in {folder} ({error}); choose another output"
+            ) from error
 
     def get(self, index: int, out_features: int, in_features: int) -> tuple[BlastMatrix, float] | None:
         """Give a finished layer's matrix and the CPU seconds it took, or None."""

@@ -11,37 +11,42 @@ _LARGEST_RIDGE = 1e6
 """Past any finite matrix's need: beyond it there is NaN, which the descent's check of its error refuses."""
 
 
-def coupled_gram(grams: Tensor, couplings: Tensor) -> Tensor:
-    """Sum ``couplings_k couplings_k^T * grams_k`` over k.
+def coupled_gram(grams: Tensor, couplings: Tensor, out: Tensor, scratch: Tensor) -> Tensor:
+    """Sum ``couplings_ik couplings_ik^T * grams_k`` over k, for every i.
 
     Args:
         grams: Float (k, r, r).
-        couplings: Float (k, r).
+        couplings: Float (i, k, r).
+        out: Where the result goes, float (i, r, r).
+        scratch: Memory of the same shape.
 
     Returns:
-        Float (r, r).
+        ``out``.
     """
-    total = (grams[0] * couplings[0]).mul_(couplings[0].unsqueeze(1))
-    for gram, coupling in zip(grams[1:], couplings[1:], strict=True):
-        total.addcmul_(gram * coupling, coupling.unsqueeze(1))
-    return total
+    columns, rows = couplings.unsqueeze(3), couplings.unsqueeze(2)
+    torch.mul(grams[0], columns[:, 0], out=out).mul_(rows[:, 0])
+    for k in range(1, len(grams)):
+        torch.mul(grams[k], columns[:, k], out=scratch)
+        out.addcmul_(scratch, rows[:, k])
+    return out
 
 
-def coupled_sum(products: Tensor, couplings: Tensor, out: Tensor | None = None) -> Tensor:
-    """Sum ``diag(couplings_k) products_k`` over k.
+def coupled_sum(products: Tensor, couplings: Tensor, out: Tensor) -> Tensor:
+    """Sum ``diag(couplings_ik) products_ki`` over k, for every i.
 
     Args:
-        products: Float (k, r, width).
-        couplings: Float (k, r).
-        out: Where the result goes, float (r, width); new memory if None.
+        products: Float (k, i, r, width), or (k, 1, r, width) for the same products for every i.
+        couplings: Float (i, k, r).
+        out: Where the result goes, float (i, r, width).
 
     Returns:
-        Float (r, width).
+        ``out``.
     """
-    total = torch.mul(products[0], couplings[0].unsqueeze(1), out=out)
-    for product, coupling in zip(products[1:], couplings[1:], strict=True):
-        total.addcmul_(product, coupling.unsqueeze(1))
-    return total
+    columns = couplings.unsqueeze(3)
+    torch.mul(products[0], columns[:, 0], out=out)
+    for k in range(1, len(products)):
+        out.addcmul_(products[k], columns[:, k])
+    return out
 
 
 def inverse(gram: Tensor, ridge: float = RIDGE) -> Tensor:

@@ -284,7 +284,7 @@ class TestInterruption:
     def test_interruption_stops_the_layers_at_work(
         self, module: TwoLayers, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """When one layer's report raises, the other one, which would take a minute, stops at its next sweep."""
+        """When one layer's report raises, the other, which would take a minute, stops at its next sweep."""
         from blast_deploy.compression import alternating
 
         factorise, stopped = alternating.factorise, threading.Event()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blast_deploy.compression.finished import FinishedLayers
+from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
 
@@ -54,3 +55,9 @@ def test_removal(tmp_path: Path) -> None:
     assert work.get(0, 5, 6) is not None
     work.remove()
     assert not (tmp_path / "work").exists()
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match=r"cannot be kept in .*; choose another output"):
+        FinishedLayers(tmp_path / "file" / "work", "a")

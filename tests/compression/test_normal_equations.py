@@ -18,19 +18,25 @@ def grams(count: int, rank: int, width: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_coupled_gram_by_its_definition(count: int) -> None:
-    gram, couplings = grams(count, 4, 6), random(count, 4)
-    expected = sum(torch.outer(c, c) * g for c, g in zip(couplings, gram, strict=True))
-    torch.testing.assert_close(coupled_gram(gram, couplings), expected)
+    gram, couplings = grams(count, 4, 6), random(2, count, 4)
+    expected = [sum(torch.outer(c, c) * g for c, g in zip(each, gram, strict=True)) for each in couplings]
+    out, scratch = torch.empty(2, 2, 4, 4, dtype=torch.float64)
+    assert coupled_gram(gram, couplings, out, scratch) is out
+    torch.testing.assert_close(list(out), expected)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_coupled_sum_by_its_definition(count: int) -> None:
-    products, couplings = random(count, 4, 5), random(count, 4)
-    expected = sum(torch.diag(c) @ p for c, p in zip(couplings, products, strict=True))
-    out = torch.empty(4, 5, dtype=torch.float64)
-    torch.testing.assert_close(coupled_sum(products, couplings), expected)
+@pytest.mark.parametrize("shared", [True, False])
+def test_coupled_sum_by_its_definition(count: int, shared: bool) -> None:
+    products, couplings = random(count, 1 if shared else 2, 4, 5), random(2, count, 4)
+    each_products = products.expand(count, 2, 4, 5).transpose(0, 1)
+    expected = [
+        sum(torch.diag(c) @ p for c, p in zip(*pair, strict=True))
+        for pair in zip(couplings, each_products, strict=True)
+    ]
+    out = torch.empty(2, 4, 5, dtype=torch.float64)
     assert coupled_sum(products, couplings, out=out) is out
-    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(list(out), expected)
 
 
 def test_solutions_are_those_of_the_ridged_system() -> None:
