@@ -197,7 +197,7 @@ def _session(model: onnx.ModelProto) -> ort.InferenceSession:
 
 
 def _bound(session: ort.InferenceSession, x: NDArray[Any], width: int) -> timing.Call:
-    """A call that runs the session on memory that stays in place; all copies of a layer write the same rows."""
+    """A call that runs the session on memory that stays in place; copies of a layer share their output."""
     binding = session.io_binding()
     binding.bind_cpu_input("X", x)
     y = np.empty((x.shape[0], width), np.float32)

@@ -17,8 +17,9 @@ float* align(void* memory) {
 }  // namespace
 
 Tiling tile_rows(std::int64_t rows) {
-  if (rows == 0) return {0, 0, 0};
-  const std::int64_t size = divide_up(rows, divide_up(rows, kLargestTile));
+  if (rows <= kLargestTile) return {rows, rows, rows == 0 ? 0 : 1};
+  // An even number, so that two threads have the same to do.
+  const std::int64_t size = divide_up(rows, round_up(divide_up(rows, kLargestTile), 2));
   return {rows, size, divide_up(rows, size)};
 }
 
