@@ -186,6 +186,7 @@ class _Demo:
                 obstacle = f"this machine gives {cpus} CPU"
             if obstacle is not None:
                 self.announce(f"         left out: {obstacle}")
+                (self.folder / f"bench-{threads}.json").unlink(missing_ok=True)
                 continue
             artifact, *against = contenders
             result = benchmark(
