@@ -69,6 +69,8 @@ generate: install
 
 bench: install
 	$(BIN)/python tools/bench_layers.py --output build/bench
+	test -d build/demo || $(MAKE) demo
+	$(BIN)/python tools/bench_models.py --demo build/demo --output build/bench
 
 clean:
 	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
