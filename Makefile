@@ -46,7 +46,8 @@ test-all: install test-cpp $(WORDNET)
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
 
 test-cpp: install
-	$(BIN)/cmake -S . -B $(CPP_BUILD) -G Ninja -DBLAST_DEPLOY_TESTS=ON -DBLAST_DEPLOY_WERROR=ON -DBLAST_DEPLOY_SANITIZE=ON
+	$(BIN)/cmake -S . -B $(CPP_BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+		-DBLAST_DEPLOY_TESTS=ON -DBLAST_DEPLOY_WERROR=ON -DBLAST_DEPLOY_SANITIZE=ON
 	$(BIN)/cmake --build $(CPP_BUILD)
 	$(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure
 
