@@ -23,14 +23,16 @@ def test_busy_time_counts_everything_but_idling() -> None:
     assert busy_seconds(STAT, (0, 1), 100) == pytest.approx((76 + 90) / 100)
 
 
-def test_other_work_is_busy_time_that_was_not_ours() -> None:
-    begun = time.perf_counter(), time.process_time()
-    meter = LoadMeter(lambda: 3.0 * (time.perf_counter() - begun[0]) + time.process_time() - begun[1])
+def test_other_work_is_busy_time_that_was_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two intervals of 2 s; the machine is busy for 7 and 3 CPU seconds, of which 1 and 1 are our own.
+    busy = iter([100.0, 107.0, 200.0, 203.0])
+    monkeypatch.setattr(time, "process_time", iter([10.0, 11.0, 20.0, 21.0]).__next__)
+    monkeypatch.setattr(time, "perf_counter", iter([0.0, 2.0, 50.0, 52.0]).__next__)
+    meter = LoadMeter(lambda: next(busy))
     for _ in range(2):
         meter.start()
-        sum(range(100_000))
         meter.stop()
-    assert meter.load == pytest.approx(3.0, rel=0.2)
+    assert meter.load == pytest.approx((6.0 + 2.0) / 4.0)
 
 
 def test_a_machine_that_says_nothing_has_no_load() -> None:
