@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from blast_deploy.compression.acceleration import State, minimise
+from blast_deploy.compression.acceleration import Descent, State
 from blast_deploy.compression.factors import (
     Factors,
     better,
@@ -53,7 +53,7 @@ def factorise(
         seed: Of the start's random part.
         sweeps: How often U, V and S are minimised at most.
         damping: Relative to the covariance's mean diagonal.
-        on_sweep: Called after each sweep; what it raises ends the work.
+        on_sweep: Called at every sweep; what it raises ends the work.
 
     Raises:
         InvalidInputError: If the weight, blocks or rank cannot be factorised, the damping is not positive, or
@@ -68,7 +68,8 @@ def factorise(
     metric = metric.to(target.dtype)
     problem = _Problem(target, metric, start)
     images = torch.bmm(start.v, torch.unflatten(metric, 0, (blocks[1], -1)))
-    u, s, v, _ = minimise(problem.sweep, (start.u, start.s, start.v, images), sweeps, on_sweep)
+    descent = Descent(problem.sweep, (start.u, start.s, start.v, images))
+    u, s, v, _ = descent.run(sweeps - 1, on_sweep).best
     return to_matrix(better(Factors(u, s, v), low_rank, target, metric).scaled(norm), weight)
 
 

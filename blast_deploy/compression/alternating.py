@@ -6,12 +6,13 @@ the normal equations come from r x r Gram matrices; of the weight, a sweep needs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from blast_deploy.compression.acceleration import State, minimise
+from blast_deploy.compression.acceleration import Descent, State
 from blast_deploy.compression.factors import (
     Factors,
     better,
@@ -23,7 +24,12 @@ from blast_deploy.compression.factors import (
 from blast_deploy.compression.normal_equations import coupled_gram, coupled_sum, inverse, solve
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
-SWEEPS = 80
+SWEEPS = 100
+TRIAL = 3
+"""Sweeps that each start is given before they are compared."""
+LEAD = 0.96
+"""What the other start's error must be below by then, relative to the low-rank start's, to be preferred. Early
+on it is often a little ahead and falls behind later; on MiniLM a lead of 4% after 3 sweeps is kept."""
 
 
 @torch.no_grad()
@@ -36,15 +42,17 @@ def factorise(
     sweeps: int = SWEEPS,
     on_sweep: Callable[[], None] | None = None,
 ) -> BlastMatrix:
-    """Factorise a weight from its truncated singular value decomposition, never ending worse than that.
+    """Factorise a weight, never ending worse than its truncated singular value decomposition of equal rank.
+
+    Two starts, that decomposition and those of the block rows, are tried for a few sweeps, and one goes on.
 
     Args:
         weight: Float (m, n).
         blocks: b1 and b2.
         rank: r.
         seed: Of the start's random part.
-        sweeps: How often U, V and S are minimised at most.
-        on_sweep: Called after each sweep; what it raises ends the work.
+        sweeps: How often U, V and S are minimised at most; the trial of the other start comes on top.
+        on_sweep: Called at every sweep; what it raises ends the work.
 
     Raises:
         InvalidInputError: If the weight, blocks or rank cannot be factorised.
@@ -57,8 +65,50 @@ def factorise(
     root = values.sqrt()
     low_rank, start = low_rank_start(left * root, root[:, None] * right, blocks, rank, seed)
     problem = _Problem(target, start)
-    best = Factors(*minimise(problem.sweep, (start.u, start.s, start.v), sweeps, on_sweep))
+    trial = min(TRIAL, sweeps)
+    descent = Descent(problem.sweep, (start.u, start.s, start.v)).run(trial - 1, on_sweep)
+    if blocks[0] > 1:
+        start = block_row_start(target, blocks[1], rank, seed)
+        other = Descent(problem.sweep, (start.u, start.s, start.v)).run(trial - 1, on_sweep)
+        if math.sqrt(max(other.error, 0.0)) < LEAD * math.sqrt(max(descent.error, 0.0)):
+            descent = other
+    best = Factors(*descent.run(sweeps - trial, on_sweep).best)
     return to_matrix(better(best, low_rank, target).scaled(norm), weight)
+
+
+def block_row_start(target: Tensor, b2: int, rank: int, seed: int) -> Factors:
+    """Start from the singular value decomposition of every block row, the ranks shared out evenly.
+
+    Where block rows have little in common, this is far nearer than one decomposition of the whole. Noise lets
+    the other block rows take part in each component.
+
+    Args:
+        target: W as block rows, float (b1, p, b2 q).
+        b2: Block columns.
+        rank: r.
+        seed: Of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    b1, p, width = target.shape
+    left, values, right = torch.linalg.svd(target, full_matrices=False)
+    root = values.sqrt().unsqueeze(1)
+    left, right = left * root, torch.unflatten(right * root.mT, 2, (b2, -1)).transpose(1, 2)
+    u, s, v = (
+        target.new_zeros(b1, p, rank),
+        target.new_zeros(b1, b2, rank),
+        target.new_zeros(b2, rank, width // b2),
+    )
+    for i in range(b1):
+        first = i * rank // b1
+        count = min((i + 1) * rank // b1 - first, values.shape[1])
+        component = slice(first, first + count)
+        u[i, :, component] = left[i, :, :count]
+        s[i, :, component] = 1
+        v[:, component] = right[i, :, :count]
+    for factor in (u, s, v):
+        noise = torch.randn(factor.shape, generator=generator, dtype=factor.dtype)
+        factor.add_(noise, alpha=0.1 * math.sqrt(float(factor.square().mean())))
+    return Factors(u, s, v)
 
 
 class _Problem:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
 
-from blast_deploy.compression.acceleration import State, minimise
+from blast_deploy.compression.acceleration import Descent, State
 
 HESSIAN = torch.diag(torch.tensor([1.0, 0.1, 0.01], dtype=torch.float64))
 
@@ -21,10 +22,21 @@ def start() -> State:
     return (torch.ones(3, dtype=torch.float64),)
 
 
+def minimise(sweep: Callable[[State], float], first: State, sweeps: int) -> State:
+    return Descent(sweep, first).run(sweeps - 1).best
+
+
 def test_one_sweep_is_the_sweep_itself() -> None:
     expected = start()
     descend(expected)
     assert torch.equal(minimise(descend, start(), 1)[0], expected[0])
+
+
+def test_runs_go_on_where_the_last_one_ended() -> None:
+    parts = Descent(descend, start()).run(7).run(12)
+    whole = Descent(descend, start()).run(19)
+    assert parts.error == whole.error
+    assert torch.equal(parts.best[0], whole.best[0])
 
 
 def test_momentum_beats_plain_descent() -> None:
@@ -79,4 +91,4 @@ def test_what_the_callback_raises_ends_the_work() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        minimise(descend, start(), 5, stop)
+        Descent(descend, start()).run(5, stop)
