@@ -28,8 +28,8 @@ SWEEPS = 100
 TRIAL = 3
 """Sweeps that each start is given before they are compared."""
 LEAD = 0.96
-"""What the other start's error must be below by then, relative to the low-rank start's, to be preferred. Early
-on it is often a little ahead and falls behind later; on MiniLM a lead of 4% after 3 sweeps is kept."""
+"""What the other start's error must be below by then, relative to the low-rank start's, to be preferred. It
+is often a little ahead at first and falls behind later; on MiniLM a lead of 4% lasts."""
 
 
 @torch.no_grad()
