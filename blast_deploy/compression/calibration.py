@@ -93,19 +93,18 @@ def _from_text(path: Path, tokenizer_folder: Path | None) -> Iterator[Batch]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is no UTF-8 text ({error}); save it as UTF-8 or as .npz") from error
-    sentences = sorted((line.strip() for line in lines if line.strip()), key=lambda line: (len(line), line))
+    sentences = [line.strip() for line in lines if line.strip()]
+    if not sentences:
+        return
     tokenizer = _tokenizer(tokenizer_folder)
     longest = min(MAX_TOKENS, tokenizer.model_max_length)
-    for start in range(0, len(sentences), _BATCH_ROWS):
-        yield dict(
-            tokenizer(
-                sentences[start : start + _BATCH_ROWS],
-                padding=True,
-                truncation=True,
-                max_length=longest,
-                return_tensors="pt",
-            )
-        )
+    tokens = tokenizer(sentences, truncation=True, max_length=longest)
+    rows = sorted(
+        ({name: values[index] for name, values in tokens.items()} for index in range(len(sentences))),
+        key=lambda row: (len(row["input_ids"]), row["input_ids"]),
+    )
+    for start in range(0, len(rows), _BATCH_ROWS):
+        yield dict(tokenizer.pad(rows[start : start + _BATCH_ROWS], return_tensors="pt"))
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -72,7 +72,8 @@ def compress(
             input name to array.
         seed: Of all random numbers.
         force: Whether to replace an output that exists.
-        progress: Called with the number of finished layers, of all layers, and the name of the last.
+        progress: Called with the number of finished layers, of all layers, and the name of the last; before
+            the first with 0 when the calibration inputs are run.
 
     Returns:
         The structured module in evaluation mode, every layer's error, and the CPU seconds of the whole call.
@@ -97,6 +98,8 @@ def compress(
     data = None if calibration is None else read_calibration(calibration, folder)
     weights_sha256 = _sha256(module.state_dict())
     dense = None if output is None else _dense_reference(module, weights_sha256, seed)
+    if data is not None and progress is not None:
+        progress(0, len(linears), "calibration inputs")
     covariances = {} if data is None else collect(module, linears, data.batches)
     tasks = [
         LayerTask(name, linear.weight.detach().cpu(), settings.blocks, ranks[name], covariances.get(name))
