@@ -150,8 +150,11 @@ def _coupled_v(factors: Factors) -> Tensor:
 
 
 def _preconditioned(gradient: Tensor, gram: Tensor, damping: Tensor) -> Tensor:
-    """Solve ``(gram + damping I) x = gradient``, the damping never below the Gram matrices' rounding."""
-    rounding = torch.finfo(gram.dtype).eps * gram.diagonal(dim1=-2, dim2=-1).max()
-    damped = gram + torch.maximum(damping, rounding) * torch.eye(gram.shape[-1], dtype=gram.dtype)
-    solution: Tensor = torch.linalg.solve(damped, gradient)
+    """Solve ``(gram + damping I) x = gradient``, the damping never below the Gram matrices' rounding.
+
+    The Gram matrices are overwritten.
+    """
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    diagonal += torch.maximum(damping, torch.finfo(gram.dtype).eps * diagonal.max())
+    solution: Tensor = torch.linalg.solve(gram, gradient)
     return solution
