@@ -16,6 +16,8 @@ from blast_deploy.targets import Target
 from blast_deploy.tolerance import Tolerance
 
 FORMAT_VERSION = 1
+TOOL = "blast-deploy "
+"""How ``Manifest.tool`` begins; the version follows."""
 MANIFEST = "manifest.json"
 SAMPLES = "reference/samples.npz"
 FACTORS = "reference/factors.safetensors"
@@ -204,6 +206,17 @@ def read_artifact(path: str | Path) -> Artifact:
     return Artifact(folder, decode(content, folder / MANIFEST))
 
 
+def own_files(folder: Path) -> frozenset[str] | None:
+    """Relative paths of what compile wrote into a folder, damaged or not; None for any other folder."""
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Listing)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    if not manifest.tool.startswith(TOOL):
+        return None
+    return frozenset({MANIFEST, *(file.path for file in manifest.files)})
+
+
 def encode(manifest: Manifest) -> bytes:
     """Write a manifest as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
@@ -286,3 +299,14 @@ def _file_fault(path: Path, file: StoredFile) -> str | None:
 @dataclass(frozen=True)
 class _Versioned:
     format_version: int
+
+
+@dataclass(frozen=True)
+class _ListedFile:
+    path: str
+
+
+@dataclass(frozen=True)
+class _Listing:
+    tool: str
+    files: tuple[_ListedFile, ...]

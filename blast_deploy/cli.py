@@ -71,7 +71,7 @@ def compress(
     json: Json = None,
 ) -> None:
     """Compress the linear layers of a model folder into a folder with structured layers."""
-    check_file(json, force=force)
+    check_file(json, force=force, others=[output])
     with track() as progress:
         result = bd.compress(
             source,
@@ -99,7 +99,7 @@ def export(
     json: Json = None,
 ) -> None:
     """Export a model folder to portable ONNX, with a float64 reference beside it."""
-    check_file(json, force=force)
+    check_file(json, force=force, others=[output])
     with track() as progress:
         result = bd.export(source, path=output, dense=dense, force=force, progress=progress)
     write_file(result, json)
@@ -122,7 +122,7 @@ def compile(
     json: Json = None,
 ) -> None:
     """Compile a portable ONNX file for a target into an artifact folder."""
-    check_file(json, force=force)
+    check_file(json, force=force, others=[output])
     with track() as progress:
         result = bd.compile(
             model,
@@ -193,7 +193,7 @@ def report(
     json: Json = None,
 ) -> None:
     """Write results as one self-contained HTML page."""
-    check_file(json, force=force)
+    check_file(json, force=force, others=[output])
     result = bd.report(paths, output, force=force)
     write_file(result, json)
     tables.print_report(result)

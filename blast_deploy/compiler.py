@@ -80,7 +80,7 @@ def compile(
     if precision != "fp32":
         raise InvalidInputError(f"precision must be fp32 (got {precision!r}); others are not offered yet")
     loaded = load_target(target)
-    check_output(Path(output), marker=artifact.MANIFEST, force=force)
+    check_output(Path(output), own_files=artifact.own_files, force=force)
     obstacle = load_backend(loaded.backend).compile_obstacle(loaded)
     if obstacle is not None:
         raise UnsupportedMachineError(f"target {loaded.name} cannot be compiled for here: {obstacle}")
@@ -93,7 +93,7 @@ def compile(
     plan = _plan(portable, loaded, axes)
     next(steps)
     tolerances = derive_tolerances(portable, gathered)
-    with staged_folder(Path(output), marker=artifact.MANIFEST, force=force) as folder:
+    with staged_folder(Path(output), own_files=artifact.own_files, force=force) as folder:
         next(steps)
         manifest = _write(portable, loaded, plan, axes, gathered, tolerances, folder, steps)
     return CompileResult(Path(output), loaded.name, plan, manifest.deployed_bytes)
@@ -150,7 +150,7 @@ def _write(
     files = artifact.store(folder, roles)
     manifest = Manifest(
         format_version=artifact.FORMAT_VERSION,
-        tool=f"blast-deploy {__version__}",
+        tool=f"{artifact.TOOL}{__version__}",
         libraries=_library_versions(),
         source=Source(model.path.name, model.sha256, model.path.stat().st_size),
         target=target,

@@ -15,6 +15,15 @@ class OutputExistsError(BlastDeployError):
     """The output is there already and may not be replaced without ``force``."""
 
 
+class DiskFullError(BlastDeployError):
+    """An output does not fit on its disk; what is needed to go on later may be kept."""
+
+    def __init__(self, output: object) -> None:
+        super().__init__(
+            f"the disk is full, so {output} could not be written; free some space or choose another output"
+        )
+
+
 class MissingExtraError(BlastDeployError):
     """An optional part of the installation is needed."""
 

@@ -1,18 +1,25 @@
-"""Output folders that are there whole or not at all."""
+"""Output folders and files that are there whole or not at all."""
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from blast_deploy.errors import InvalidInputError, OutputExistsError
+from blast_deploy.errors import DiskFullError, InvalidInputError, OutputExistsError
+
+OwnFiles = Callable[[Path], Collection[str] | None]
+"""Relative paths of the files that this tool made in a folder; None where it did not make the folder."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def staged_folder(output: Path, *, marker: str, force: bool) -> Iterator[Path]:
+def staged_folder(output: Path, *, own_files: OwnFiles, force: bool) -> Iterator[Path]:
     """Give a temporary sibling of ``output`` to write into, and rename it into place at the end.
 
     When the block raises or is interrupted, the temporary folder is removed and ``output`` is as before.
@@ -20,16 +27,18 @@ def staged_folder(output: Path, *, marker: str, force: bool) -> Iterator[Path]:
 
     Args:
         output: The folder to make.
-        marker: A file that every such folder holds. With ``force`` only a folder that holds it, or an empty
-            one, is replaced, so that a slip of the hand cannot delete anything else.
+        own_files: With ``force`` only an empty folder, or one that holds nothing but the files that this
+            names, is replaced, so that a slip of the hand cannot delete anything else.
         force: Replace an existing folder.
 
     Raises:
-        OutputExistsError: If the output exists and may not be replaced.
+        OutputExistsError: If the output exists and may not be replaced, at the start or by the end.
         InvalidInputError: If the parent is not a folder that can be written to.
+        DiskFullError: If the disk is full.
     """
-    check_output(output, marker=marker, force=force)
-    temporary = output.parent.resolve() / f".{output.name}.{secrets.token_hex(4)}.partial"
+    check_output(output, own_files=own_files, force=force)
+    place = output.resolve()
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
@@ -37,24 +46,97 @@ def staged_folder(output: Path, *, marker: str, force: bool) -> Iterator[Path]:
             f"nothing can be written beside {output} ({error}); choose another output"
         ) from error
     try:
-        yield temporary
-        _move_into_place(temporary, output)
+        with full_disk_explained(output):
+            yield temporary
+        # Another run may have made the output meanwhile.
+        check_output(output, own_files=own_files, force=force)
+        _move_into_place(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_output(output: Path, *, marker: str, force: bool) -> None:
+def check_output(output: Path, *, own_files: OwnFiles, force: bool) -> None:
     """Refuse an output folder that may not be made, before any work is done; see ``staged_folder``."""
-    if not output.exists() and not output.is_symlink():
+    # Of "missing/../folder" the system knows nothing, though the folder may be there.
+    place = output if output.is_symlink() else output.resolve()
+    if not place.exists() and not place.is_symlink():
         return
     if not force:
         raise OutputExistsError(f"{output} exists; choose another output or use force to replace it")
-    replaceable = output.is_dir() and ((output / marker).is_file() or not any(output.iterdir()))
-    if output.is_symlink() or not replaceable:
+    own = not place.is_symlink() and place.is_dir()
+    fault = _foreign_content(place, own_files) if own else "is no folder"
+    if fault is not None:
         raise OutputExistsError(
-            f"{output} holds no {marker}, so it was not made here and is not replaced even with force; "
-            "choose another output"
+            f"{output} {fault}, so it was not made here and is not replaced even with force; "
+            "choose another output or remove it yourself"
         )
+
+
+@contextmanager
+def full_disk_explained(output: Path) -> Iterator[None]:
+    """Say in one sentence that a disk is full, where the block's writing finds it so.
+
+    Raises:
+        DiskFullError: If the block raises that a disk or a quota is full.
+    """
+    try:
+        yield
+    except Exception as error:  # safetensors raises a type of its own, with the number in its message
+        if getattr(error, "errno", None) in _FULL or any(f"(os error {n})" in str(error) for n in _FULL):
+            raise DiskFullError(output) from error
+        raise
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written in the end, before any work is done.
+
+    Raises:
+        InvalidInputError: If nothing can be written in its folder.
+    """
+    _make_beside(path).unlink()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all; one that exists is replaced.
+
+    Raises:
+        InvalidInputError: If it cannot be written there.
+        DiskFullError: If the disk is full.
+    """
+    temporary = _make_beside(path)
+    try:
+        with full_disk_explained(path):
+            temporary.write_bytes(content)
+        # Temporary files are made for their owner's eyes only.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _make_beside(path: Path) -> Path:
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} cannot be written ({error.strerror}); choose another output"
+        ) from error
+    os.close(handle)
+    return Path(name)
+
+
+def _foreign_content(folder: Path, own_files: OwnFiles) -> str | None:
+    """What in a folder is not this tool's own, in words; None where nothing is."""
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not _is_folder(path))
+    if not found:
+        return None
+    own = own_files(folder)
+    strangers = found if own is None else [name for name in found if name not in own]
+    return f"holds {strangers[0]}" if strangers else None
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _move_into_place(temporary: Path, output: Path) -> None:

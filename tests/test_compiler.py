@@ -169,6 +169,25 @@ def test_an_existing_output_is_refused_before_any_work(tmp_path: Path) -> None:
         compile_faulty(tmp_path, model="not even looked at")
 
 
+@pytest.mark.parametrize("content", ['{"name": "a web page"}', '{"tool": "other 1.0", "files": []}', "{"])
+def test_force_replaces_no_folder_that_only_looks_like_an_artifact(tmp_path: Path, content: str) -> None:
+    source = write_portable(tmp_path, random_layers())
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "manifest.json").write_text(content)
+    with pytest.raises(OutputExistsError, match="was not made here and is not replaced even with force"):
+        bd.compile(source, forcing("dense"), tmp_path / "page", force=True)
+    assert (tmp_path / "page" / "manifest.json").read_text() == content
+
+
+def test_force_replaces_no_artifact_that_holds_more(tmp_path: Path) -> None:
+    source = write_portable(tmp_path, random_layers())
+    bd.compile(source, forcing("dense"), tmp_path / "artifact")
+    (tmp_path / "artifact" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"holds notes\.txt"):
+        bd.compile(source, forcing("body"), tmp_path / "artifact", force=True)
+    assert (tmp_path / "artifact" / "notes.txt").read_text() == "mine"
+
+
 def test_force_replaces_an_artifact(tmp_path: Path) -> None:
     source = write_portable(tmp_path, random_layers())
     bd.compile(source, forcing("dense"), tmp_path / "artifact")

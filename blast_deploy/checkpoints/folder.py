@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from blast_deploy import reference
+from blast_deploy import __version__, reference
 from blast_deploy.checkpoints.section import CONFIG, SECTION, StructuredSection, describe, insert, read
 from blast_deploy.errors import InvalidInputError, MissingExtraError
 from blast_deploy.reference import Reference
@@ -42,6 +42,8 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
+_STAMP = "blast-deploy"
+"""Key in the weights file's header that tells our folders from the originals they were made from."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -73,9 +75,19 @@ def save(
     """
     path = Path(path)
     check_savable(module)
-    with staged_folder(path, marker=CONFIG, force=force) as staging:
+    with staged_folder(path, own_files=own_files, force=force) as staging:
         write(module, staging, tokenizer=tokenizer, dense=dense)
     return path
+
+
+def own_files(path: Path) -> frozenset[str] | None:
+    """Names of the files that :func:`save` may have written into a folder; None if it did not write it."""
+    try:
+        if read(path) is None and _STAMP not in _header(path / WEIGHTS):
+            return None
+    except (InvalidInputError, OSError, SafetensorError):
+        return None
+    return frozenset({CONFIG, WEIGHTS, DENSE_REFERENCE, *_TOKENIZER_FILES})
 
 
 def check_savable(module: nn.Module) -> None:
@@ -101,7 +113,9 @@ def write(
     if section is not None:
         values[SECTION] = msgspec.to_builtins(section)
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    save_file(_distinct(module.state_dict()), folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(
+        _distinct(module.state_dict()), folder / WEIGHTS, metadata={"format": "pt", _STAMP: __version__}
+    )
     if tokenizer is not None:
         _copy_tokenizer(tokenizer, folder)
     if dense is not None:
@@ -150,6 +164,12 @@ def _distinct(state: dict[str, Tensor]) -> dict[str, Tensor]:
         distinct[name] = tensor.detach().clone() if address in seen else tensor.detach().contiguous()
         seen.add(address)
     return distinct
+
+
+def _header(weights: Path) -> dict[str, str]:
+    with safe_open(weights, framework="numpy") as file:
+        header: dict[str, str] | None = file.metadata()
+    return header or {}
 
 
 def _check_weights(path: Path) -> None:

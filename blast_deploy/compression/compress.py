@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from blast_deploy import __version__
 from blast_deploy.checkpoints import folder as folders
-from blast_deploy.checkpoints.section import CONFIG
 from blast_deploy.compression.budget import block_counts, check_keep, rank_within
 from blast_deploy.compression.calibration import Calibration, Source
 from blast_deploy.compression.calibration import read as read_calibration
@@ -24,7 +23,7 @@ from blast_deploy.compression.covariance import collect
 from blast_deploy.compression.factors import Factors, check_weight
 from blast_deploy.compression.finished import FinishedLayers
 from blast_deploy.compression.layerwise import METHODS, FactorisedLayer, LayerTask, Progress, factorise_all
-from blast_deploy.errors import BlastDeployError, InvalidInputError
+from blast_deploy.errors import BlastDeployError, DiskFullError, InvalidInputError
 from blast_deploy.families.family import family
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import CompressionResult, LayerCompression
@@ -117,7 +116,8 @@ def compress(
             folders.save(module, output, tokenizer=folder, dense=dense, force=force)
     except BaseException as error:
         if finished is not None:
-            finished.remove(keep_if_used=not isinstance(error, BlastDeployError))
+            lasting = isinstance(error, BlastDeployError) and not isinstance(error, DiskFullError)
+            finished.remove(keep_if_used=not lasting)
         raise
     if finished is not None:
         finished.remove()
@@ -157,7 +157,7 @@ def _settings(
 def _check_output(output: Path, folder: Path | None, force: bool) -> None:
     if folder is not None and output.resolve() == folder.resolve():
         raise InvalidInputError(f"the output {output} is the source itself; choose another output")
-    check_output(output, marker=CONFIG, force=force)
+    check_output(output, own_files=folders.own_files, force=force)
 
 
 def _distinct(linears: Mapping[str, nn.Linear]) -> dict[str, nn.Linear]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.staging import full_disk_explained
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
 _FINGERPRINT = "fingerprint"
@@ -18,7 +22,8 @@ _FINGERPRINT = "fingerprint"
 class FinishedLayers:
     """A work folder with one file per finished layer, bound to what they were made from.
 
-    Every file appears whole or not at all; a damaged one counts as not there.
+    Every file appears whole or not at all; a damaged one counts as not there. The folder is locked as long
+    as its object lives or until ``remove``, and the lock ends with the process, however that ends.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -29,14 +34,16 @@ class FinishedLayers:
             fingerprint: Hash of the source weights and of all settings.
 
         Raises:
-            InvalidInputError: If nothing can be written there.
+            InvalidInputError: If nothing can be written there, another run is using it, or it was not made
+                here.
         """
         self._folder = folder
-        if _matches(folder, fingerprint):
-            return
-        shutil.rmtree(folder, ignore_errors=True)
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._unlock = weakref.finalize(self, os.close, _lock(folder))
+            if _matches(folder, fingerprint):
+                return
+            _clear(folder)
             (folder / _FINGERPRINT).write_text(fingerprint)
         except OSError as error:
             raise InvalidInputError(
@@ -54,17 +61,23 @@ class FinishedLayers:
         return BlastMatrix(u, s, v, out_features, in_features), seconds
 
     def put(self, index: int, matrix: BlastMatrix, cpu_seconds: float) -> None:
-        """Keep a finished layer."""
+        """Keep a finished layer.
+
+        Raises:
+            DiskFullError: If the disk is full.
+        """
         file = self._file(index)
         partial = file.with_suffix(".partial")
         tensors = {"U": matrix.u, "S": matrix.s, "V": matrix.v, "cpu_seconds": np.array([cpu_seconds])}
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)
-        partial.replace(file)
+        with full_disk_explained(file):
+            save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)
+            partial.replace(file)
 
     def remove(self, keep_if_used: bool = False) -> None:
-        """Delete the work folder, or keep it if asked to and a layer is finished."""
+        """Delete the work folder, or keep it if asked to and a layer is finished; unlock it in any case."""
         if not (keep_if_used and any(self._folder.glob("*.safetensors"))):
             shutil.rmtree(self._folder, ignore_errors=True)
+        self._unlock()
 
     def _file(self, index: int) -> Path:
         return self._folder / f"{index:04d}.safetensors"
@@ -75,3 +88,35 @@ def _matches(folder: Path, fingerprint: str) -> bool:
         return (folder / _FINGERPRINT).read_text() == fingerprint
     except OSError:
         return False
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder; gives the descriptor that holds the lock until it is closed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    if not _locked(descriptor) or not os.path.samestat(os.fstat(descriptor), folder.stat()):
+        os.close(descriptor)
+        raise InvalidInputError(
+            f"another run is using {folder} for the same output; wait for it or choose another output"
+        )
+    return descriptor
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks leaves it to the user to start no second run
+        return True
+    return True
+
+
+def _clear(folder: Path) -> None:
+    files = sorted(folder.iterdir())
+    if files and folder / _FINGERPRINT not in files:
+        raise InvalidInputError(
+            f"{folder} holds {files[0].name}, so it was not made here, and finished layers cannot be kept "
+            "there; choose another output"
+        )
+    for file in files:
+        file.unlink()

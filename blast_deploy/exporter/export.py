@@ -109,10 +109,10 @@ def export(
         raise InvalidInputError(
             "a folder's inputs are known, so example_inputs do not go with it; leave them out"
         )
-    return _export(given, output, dense=dense, steps=steps)
+    return _export(given, output, dense=dense, force=force, steps=steps)
 
 
-def _export(source: Source, path: Path, *, dense: bool, steps: _Steps) -> ExportResult:
+def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Steps) -> ExportResult:
     module = multiply_out(source.module) if dense else source.module
     for sample in source.samples:
         source.call.replaced(sample, lambda tensor: tensor)
@@ -121,7 +121,7 @@ def _export(source: Source, path: Path, *, dense: bool, steps: _Steps) -> Export
     layers = tuple(layer.name for layer in structured_layers(model))
     _check_count(source.output_names, model)
     inputs, outputs = (tuple(map(_spec, values)) for values in (model.graph.inputs, model.graph.outputs))
-    with staged_files(path) as staged:
+    with staged_files(path, force) as staged:
         steps.next()
         _write(model, staged)
         check_file(staged)

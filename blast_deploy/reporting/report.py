@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from blast_deploy.reporting.figures import latency_figure, pareto_figure
 from blast_deploy.reporting.models import Models, shape_text
 from blast_deploy.reporting.tiles import summary_tiles
 from blast_deploy.results import ReportResult
+from blast_deploy.staging import write_whole
 
 TEMPLATE = "page.html.j2"
 
@@ -41,7 +40,15 @@ def report(paths: Sequence[str | Path], output: str | Path, *, force: bool = Fal
     if target.is_dir() or (target.exists() and not force):
         raise OutputExistsError(f"{target} exists; choose another output or use force to replace it")
     page = render(read_documents(paths)).encode()
-    _write_whole(page, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{target} cannot be written ({error.strerror}); choose another output"
+        ) from error
+    if target.exists() and not force:
+        raise OutputExistsError(f"{target} exists by now; choose another output or use force to replace it")
+    write_whole(target, page)
     return ReportResult(target, len(page))
 
 
@@ -89,20 +96,3 @@ def render(documents: Documents) -> str:
         version=__version__,
         written=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
-
-
-def _write_whole(content: bytes, path: Path) -> None:
-    """Write a file that is there whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be written ({error}); choose another output") from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

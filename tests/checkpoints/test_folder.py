@@ -139,6 +139,18 @@ def test_existing_folder_needs_force(tiny_bert_folder: Path, tmp_path: Path) -> 
     save(module, tmp_path / "model", force=True)
 
 
+def test_force_replaces_only_what_was_saved_here(tiny_bert_folder: Path, tmp_path: Path) -> None:
+    module = load(tiny_bert_folder)
+    original = Path(shutil.copytree(tiny_bert_folder, tmp_path / "original"))
+    with pytest.raises(OutputExistsError, match="was not made here and is not replaced even with force"):
+        save(module, original, force=True)
+    save(module, tmp_path / "model")
+    (tmp_path / "model" / "training.log").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"holds training\.log"):
+        save(module, tmp_path / "model", force=True)
+    assert (tmp_path / "model" / "training.log").read_text() == "mine"
+
+
 def test_bare_module_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="Linear has no Hugging Face configuration"):
         save(nn.Linear(2, 2), tmp_path / "model")

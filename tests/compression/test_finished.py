@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from blast_deploy.compression.finished import FinishedLayers
-from blast_deploy.errors import InvalidInputError
+from blast_deploy.errors import DiskFullError, InvalidInputError
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
 
@@ -61,3 +62,33 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInputError, match=r"cannot be kept in .*; choose another output"):
         FinishedLayers(tmp_path / "file" / "work", "a")
+
+
+def test_a_folder_in_use_is_refused_until_its_run_ends(tmp_path: Path) -> None:
+    work = FinishedLayers(tmp_path / "work", "a")
+    work.put(0, matrix(), 1.0)
+    for fingerprint in ("a", "b"):
+        with pytest.raises(InvalidInputError, match=r"another run is using .*work"):
+            FinishedLayers(tmp_path / "work", fingerprint)
+    assert work.get(0, 5, 6) is not None
+    work.remove(keep_if_used=True)
+    assert FinishedLayers(tmp_path / "work", "a").get(0, 5, 6) is not None
+
+
+def test_a_folder_that_was_not_made_here_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    mine = tmp_path / "work" / "mine.txt"
+    mine.write_text("mine")
+    with pytest.raises(InvalidInputError, match=r"work holds mine\.txt, so it was not made here"):
+        FinishedLayers(tmp_path / "work", "a")
+    assert mine.read_text() == "mine"
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    work = FinishedLayers(tmp_path / "work", "a")
+    monkeypatch.setattr("blast_deploy.compression.finished.save_file", full)
+    with pytest.raises(DiskFullError, match="the disk is full"):
+        work.put(0, matrix(), 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -45,6 +46,26 @@ def test_result_files(tmp_path: Path) -> None:
     check_file(path, force=True)
     check_file(None, force=False)
     write_file(ReportResult(Path("x.html"), 7), None)
+
+
+def test_a_result_file_that_cannot_be_written_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(InvalidInputError, match=r"r\.json cannot be written \(Read-only file system\)"):
+        check_file(tmp_path / "r.json", force=False)
+
+
+def test_a_result_file_is_no_part_of_another_output(tmp_path: Path) -> None:
+    page, artifact = tmp_path / "r.html", tmp_path / "artifact"
+    artifact.mkdir()
+    for path in (tmp_path / "artifact" / ".." / "r.html", artifact / "manifest.json"):
+        with pytest.raises(InvalidInputError, match=r"--json .* would overwrite a part of"):
+            check_file(path, force=True, others=[page, artifact])
+    check_file(tmp_path / "r.json", force=True, others=[page, artifact])
 
 
 def test_tables_keep_brackets_that_look_like_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,30 @@ def test_a_folder_is_no_output(tmp_path: Path) -> None:
         bd.export(layer(), X, tmp_path / "model.onnx", force=True)
 
 
+@pytest.mark.parametrize("name", ["model.onnx.data", "model.reference.npz"])
+def test_a_folder_in_the_place_of_a_file_beside_the_model(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(InvalidInputError, match=f"{name} is a folder, and a file of that name belongs to"):
+        bd.export(layer(), X, tmp_path / "model.onnx", force=True)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_that_another_run_made_meanwhile_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = export_module.check_outputs
+
+    def check(*arguments: Any) -> None:
+        (tmp_path / "model.onnx").write_text("theirs")
+        real(*arguments)
+
+    monkeypatch.setattr(export_module, "check_outputs", check)
+    with pytest.raises(OutputExistsError, match="exists"):
+        bd.export(layer(), X, tmp_path / "model.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_text() == "theirs"
+
+
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInputError, match="nothing can be written beside"):
