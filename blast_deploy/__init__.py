@@ -64,7 +64,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'blast_deploy' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        from blast_deploy.errors import MissingExtraError
+
+        raise MissingExtraError("torch", "torch") from None
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +69,25 @@ def save(reference: Reference, path: Path) -> None:
         np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
 
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read every array of an ``.npz`` file, never unpickling.
+
+    Raises:
+        OSError: If it cannot be opened.
+        ValueError: If it is no ``.npz`` file, or a damaged one.
+    """
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array without a name")
+        with file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # zip, zlib and NumPy's own header reader raise many types
+        raise ValueError(str(error)) from error
+
+
 def load(path: Path, model_sha256: str | None = None) -> Reference:
     """Read a reference, never unpickling.
 
@@ -81,14 +99,13 @@ def load(path: Path, model_sha256: str | None = None) -> Reference:
         InvalidInputError: If it is missing, damaged, of another format, or belongs to another model.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path)
         header = json.loads(arrays.pop("header").tobytes())
         samples = tuple(_sample(arrays, index) for index in range(header["samples"]))
         version, bound_to = header["format_version"], header["model_sha256"]
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; export writes it beside the model") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
             f"{path} is no readable reference ({error}); export the model again"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,10 @@ def read_inputs(path: Path) -> list[dict[str, NDArray[Any]]]:
         InvalidInputError: If it cannot be read or mixes the two ways.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = reference.read_arrays(path)
     except FileNotFoundError:
         raise InvalidInputError(f"samples file {path} does not exist; give an .npz of inputs") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise InvalidInputError(
             f"samples file {path} is no readable .npz ({error}); write it with numpy.savez"
         ) from error

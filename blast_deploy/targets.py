@@ -14,7 +14,8 @@ from blast_deploy.backends.registry import load_backend
 from blast_deploy.errors import InvalidInputError
 
 _FILES = "blast_deploy.target_files"
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
+"""Bounded, so that no time that follows is infinite: JSON has no word for that, and manifests are JSON."""
 
 
 class FormCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from portable_models import random_layers, write_portable
 from typer.testing import CliRunner
 
 from blast_deploy import cli
-from blast_deploy.console.group import INTERNAL, INTERRUPTED, UNREAD, USAGE
+from blast_deploy.console.group import INTERNAL, INTERRUPTED, TERMINATED, UNREAD, USAGE
 from blast_deploy.errors import BlastDeployError
 
 VERBS = (
@@ -268,12 +268,15 @@ def test_what_goes_wrong_is_one_line(
     assert ("Traceback" in debugged.err) == (code != INTERRUPTED)
 
 
-def test_ctrl_c_in_a_real_process_leaves_nothing(portable: Path, tmp_path: Path) -> None:
-    """A signal in the middle of compiling: one line, exit 130, no folder."""
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", INTERRUPTED), ("SIGTERM", TERMINATED)])
+def test_a_signal_to_a_real_process_leaves_nothing(
+    name: str, code: int, portable: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C or an order to end in the middle of compiling: one line, 128 + the signal, no folder."""
     script = (
         "import os, signal, sys\n"
         "from blast_deploy import cli, compiler\n"
-        "compiler._write = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"compiler._write = lambda *_: os.kill(os.getpid(), signal.{name})\n"
         "cli.main()\n"
     )
     arguments = ["compile", str(portable), "--target", "cpu-stock", "-o", str(tmp_path / "a")]
@@ -283,7 +286,7 @@ def test_ctrl_c_in_a_real_process_leaves_nothing(portable: Path, tmp_path: Path)
         text=True,
         check=False,
     )
-    assert run.returncode == INTERRUPTED, run.stderr
+    assert run.returncode == code, run.stderr
     assert run.stderr.strip().splitlines()[-1] == "interrupted"
     assert "Traceback" not in run.stderr
     assert list(tmp_path.iterdir()) == []

@@ -102,6 +102,16 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.parametrize("name", ["BlastLinear", "compress", "export", "load", "replace_linear", "save"])
+def test_what_needs_torch_says_so_where_it_is_missing(name: str) -> None:
+    code = f"import sys; sys.modules['torch'] = None; import blast_deploy; blast_deploy.{name}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stderr.splitlines()[-1] == (
+        "blast_deploy.errors.MissingExtraError: torch is not installed, and this needs it; "
+        "run: pip install 'blast-deploy[torch]'"
+    )
+
+
 def test_public_names() -> None:
     assert sorted(blast_deploy._HOMES) == sorted(blast_deploy.__all__)
     for name in blast_deploy.__all__:

@@ -55,6 +55,29 @@ def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None
     np.savez(path.open("wb"), something=np.zeros(3))
     with pytest.raises(InvalidInputError, match="no readable reference"):
         reference.load(path)
+    for header in (b"[]", b'{"samples": "2"}', b"null"):
+        np.savez(path.open("wb"), header=np.frombuffer(header, np.uint8))
+        with pytest.raises(InvalidInputError, match="no readable reference"):
+            reference.load(path)
+
+
+def test_an_array_file_is_no_archive(tmp_path: Path) -> None:
+    """NumPy reads .npy files whatever they are called, and gives another type for them."""
+    np.save((tmp_path / "r.npz").open("wb"), np.zeros(3))
+    with pytest.raises(ValueError, match="one array without a name"):
+        reference.read_arrays(tmp_path / "r.npz")
+    with pytest.raises(InvalidInputError, match="no readable reference"):
+        reference.load(tmp_path / "r.npz")
+
+
+def test_a_damaged_compressed_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.npz"
+    np.savez_compressed(path, x=np.arange(1000))
+    content = bytearray(path.read_bytes())
+    content[60:90] = bytes(30)
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError, match="no readable reference"):
+        reference.load(path)
 
 
 def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:

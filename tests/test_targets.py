@@ -59,6 +59,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ("summary = ", "sumary = ", r"mine\.toml .*unknown field `sumary`"),
         ("[costs.dense]", "[costs.sparse]", r"mine\.toml .*(`dense`|`sparse`)"),
         ("gigaflops = ", "gigaflops = -1 #", r"mine\.toml .*`costs\.body\.gigaflops`"),
+        ("gigaflops = ", "gigaflops = inf #", r"mine\.toml .*`costs\.body\.gigaflops`"),
+        ("gigaflops = ", "gigaflops = 1e-320 #", r"mine\.toml .*`costs\.body\.gigaflops`"),
         (
             "gigaflops = ",
             'gigaflops = "many" #',

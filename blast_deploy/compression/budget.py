@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.blast.matrix import rank_for
 
@@ -24,10 +27,15 @@ def block_counts(blocks: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         InvalidInputError: If they are not one or two positive integers.
     """
-    counts = (blocks, blocks) if isinstance(blocks, int) else tuple(blocks)
-    if len(counts) != 2 or any(not isinstance(count, int) or count < 1 for count in counts):
+    try:
+        given = blocks if isinstance(blocks, Sequence) else (blocks, blocks)
+        # NumPy's integers are integers too; True and False are not meant as such.
+        counts = [0 if isinstance(count, bool) else operator.index(count) for count in given]
+    except TypeError:
+        counts = []
+    if len(counts) != 2 or min(counts) < 1:
         raise InvalidInputError(
-            f"blocks must be one or two positive integers, such as 4 or (4, 2) (got {blocks})"
+            f"blocks must be one or two positive integers, such as 4 or (4, 2) (got {blocks!r})"
         )
     return counts[0], counts[1]
 

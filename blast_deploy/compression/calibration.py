@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.reference import read_arrays
 
 Batch = Mapping[str, Tensor]
 Source = Path | str | Iterable[Mapping[str, Any]]
@@ -63,14 +62,18 @@ def _tensors(batch: Mapping[str, Any]) -> Batch:
         raise InvalidInputError(
             f"calibration inputs must be mappings from input name to array (got {type(batch).__name__})"
         )
-    return {name: torch.as_tensor(value) for name, value in batch.items()}
+    try:
+        return {name: torch.as_tensor(value) for name, value in batch.items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(
+            f"calibration inputs must be arrays ({error}); give tensors or NumPy arrays"
+        ) from error
 
 
 def _from_arrays(path: Path) -> Iterator[Batch]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as error:
         raise InvalidInputError(
             f"{path} is no readable .npz file ({error}); write it with numpy.savez"
         ) from error

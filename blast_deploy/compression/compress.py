@@ -151,6 +151,8 @@ def _settings(
         raise InvalidInputError(f"method {chosen!r} is not known; choose one of {', '.join(METHODS)}")
     if chosen == "activation" and not calibrated:
         raise InvalidInputError("method 'activation' needs calibration data; give it or use 'alternating'")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InvalidInputError(f"seed must be an integer from 0 to 2^63 - 1 (got {seed})")
     return _Settings(keep, block_counts(blocks), chosen, seed)
 
 

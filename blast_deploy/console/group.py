@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -13,9 +15,13 @@ from typer.core import TyperGroup
 
 from blast_deploy.errors import BlastDeployError
 
-USAGE, INTERNAL, INTERRUPTED, UNREAD = 2, 70, 130, 141
-"""Exit codes: the caller's mistake, ours, Ctrl-C, and output that nobody reads."""
+USAGE, INTERNAL, INTERRUPTED, UNREAD, TERMINATED = 2, 70, 130, 141, 143
+"""Exit codes: the caller's mistake, ours, Ctrl-C, output that nobody reads, and SIGTERM."""
 DEBUG = "--debug"
+
+
+class _Terminated(BaseException):
+    """The process was asked to end; it cleans up first, as for Ctrl-C, which typer keeps for itself."""
 
 
 class CommandGroup(TyperGroup):
@@ -34,9 +40,12 @@ class CommandGroup(TyperGroup):
         arguments = sys.argv[1:] if args is None else list(args)
         others = [argument for argument in arguments if argument != DEBUG]
         try:
-            returned = super().main(others, prog_name, complete_var, standalone_mode=False, **extra)
+            with _terminated_in_order():
+                returned = super().main(others, prog_name, complete_var, standalone_mode=False, **extra)
             code = returned if isinstance(returned, int) else 0
             sys.stdout.flush()
+        except _Terminated:
+            code = TERMINATED
         except (KeyboardInterrupt, typer.Abort):
             code = INTERRUPTED
         except (BrokenPipeError, SystemExit):
@@ -48,9 +57,23 @@ class CommandGroup(TyperGroup):
             if DEBUG in arguments:
                 traceback.print_exc()
             code = _explain(error)
-        if code == INTERRUPTED:
+        if code in (INTERRUPTED, TERMINATED):
             print("interrupted", file=sys.stderr)
         sys.exit(code)
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """Let SIGTERM, by which services and batch systems end a process, unwind the block as Ctrl-C does."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _explain(error: Exception) -> int:

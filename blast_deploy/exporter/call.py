@@ -58,9 +58,14 @@ class Call:
         Raises:
             InvalidInputError: If an input is missing or unknown, or of another dtype or rank.
         """
+        if not isinstance(inputs, Mapping):
+            raise InvalidInputError(
+                f"samples must be a list of mappings from input name to array (one of them is {inputs!r:.40})"
+            )
         check_names("input", inputs, self.names)
         examples = dict(zip(self.names, (tensor for _, tensor in tensors(self.arguments)), strict=True))
-        given = {name: torch.tensor(np.asarray(array)) for name, array in inputs.items()}
+        # Torch knows no negative strides; a copy has none.
+        given = {name: torch.from_numpy(np.array(array, order="C")) for name, array in inputs.items()}
         for name, tensor in given.items():
             if tensor.dtype != examples[name].dtype or tensor.dim() != examples[name].dim():
                 raise InvalidInputError(
@@ -77,9 +82,14 @@ class Call:
             InvalidInputError: If there is no such input or axis, or the example has size 1 there, which
                 torch would take for fixed.
         """
-        for name in axes:
+        for name, wanted in axes.items():
             if name not in self.names:
                 raise InvalidInputError(f"there is no input {name!r}; the inputs are {', '.join(self.names)}")
+            if not isinstance(wanted, Mapping):
+                raise InvalidInputError(
+                    f"dynamic_axes must map the axes of input {name!r} to names, such as {{0: 'batch'}} "
+                    f"(got {wanted!r})"
+                )
         names = iter(self.names)
 
         def describe(tensor: Tensor) -> dict[int, str] | None:

@@ -50,10 +50,17 @@ def check_outputs(path: Path, outputs: Sequence[TensorSpec], samples: Sequence[S
                     f"{where} has shape {array.shape} where the module gives {truth.shape}; "
                     "mend dynamic_axes or the example inputs"
                 )
+            if not np.isfinite(truth).all():
+                raise InvalidInputError(
+                    f"the module itself gives NaN or infinity in float64 for output {spec.name!r} of sample "
+                    f"{index}, by which nothing can be judged; mend the module or give other samples"
+                )
             dtype = np.dtype(spec.dtype)
             if dtype.kind != "f" or truth.size == 0:
                 continue
-            error = np.sqrt(np.mean((array - truth) ** 2) / max(np.mean(truth**2), np.finfo(dtype).tiny))
+            with np.errstate(all="ignore"):
+                square = np.mean((array - truth) ** 2) / max(np.mean(truth**2), np.finfo(dtype).tiny)
+            error = np.sqrt(square)
             if not error <= np.sqrt(np.finfo(dtype).eps):
                 raise InvalidInputError(
                     f"{where} differs from the module's by {error:.2g} of its root mean square; torch "

@@ -17,8 +17,9 @@ class NameLayers(ir.passes.InPlacePass):
 
     A node whose factor U is the initialiser ``encoder.query.U`` becomes layer ``encoder.query``: node name
     and metadata (see ``identity.py``), output value ``encoder.query.output`` unless it is an output of the
-    graph. Constants beside them become ``encoder.query.bias`` and so on. Where one module is called several
-    times, the second call is ``encoder.query#2``. Layers that have a mark already are left alone.
+    graph. Constants beside them become ``encoder.query.bias`` and so on. A layer that shares its U with
+    another is named by the first factor that is its own. Where one module is called several times, the second
+    call is ``encoder.query#2``. Layers that have a mark already are left alone.
     """
 
     def __init__(self, prefix: str = "") -> None:
@@ -53,12 +54,14 @@ class NameLayers(ir.passes.InPlacePass):
 
 
 def _module_name(node: ir.Node) -> str:
-    factor = node.inputs[1] if len(node.inputs) > 1 else None
-    name = factor.name if factor is not None else None
-    if name == "U":
-        return _ROOT
-    if name and name.endswith(".U"):
-        return name.removesuffix(".U")
+    factors = list(zip(BLAST_LINEAR.inputs[1:4], node.inputs[1:4], strict=False))
+    own = [pair for pair in factors if pair[1] is not None and len(pair[1].uses()) == 1]
+    for parameter, factor in own or factors[:1]:
+        name = (factor.name if factor is not None else None) or ""
+        if name == parameter.name:
+            return _ROOT
+        if name.endswith(f".{parameter.name}"):
+            return name.removesuffix(f".{parameter.name}")
     return node.name or node.outputs[0].name or _ROOT
 
 
@@ -69,8 +72,14 @@ def _name(node: ir.Node, name: str) -> None:
         output.name = f"{name}.output"
     for parameter, value in zip(BLAST_LINEAR.inputs[1:], node.inputs[1:], strict=False):
         if value is not None and value.is_initializer() and len(value.uses()) == 1:
-            value.name = f"{name}.{parameter.name}"
+            _rename(value, f"{name}.{parameter.name}")
     factor = node.inputs[1]
     if output.type is None and factor is not None:
         output.type = factor.type
     mark([node], name, (entering.name if entering is not None else None) or "")
+
+
+def _rename(value: ir.Value, name: str) -> None:
+    """Rename an initialiser, unless another has the name."""
+    if value.graph is not None and name not in value.graph.initializers:
+        value.name = name

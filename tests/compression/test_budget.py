@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,9 +53,10 @@ def test_more_blocks_than_rows_are_refused() -> None:
 def test_one_block_count_stands_for_both() -> None:
     assert block_counts(3) == (3, 3)
     assert block_counts((2, 5)) == (2, 5)
+    assert block_counts((np.int64(2), 5)) == (2, 5)
 
 
-@pytest.mark.parametrize("blocks", [0, -1, (4, 0), (1, 2, 3), (1.5, 2), ("4", "4")])
+@pytest.mark.parametrize("blocks", [0, -1, (4, 0), (1, 2, 3), (1.5, 2), ("4", "4"), 2.0, None, True, "4"])
 def test_blocks_that_are_none_are_refused(blocks: Any) -> None:
     with pytest.raises(InvalidInputError, match="blocks must be one or two positive integers"):
         block_counts(blocks)

@@ -106,3 +106,7 @@ class TestBadInput:
         wrong: Any = [torch.ones(2)]
         with pytest.raises(InvalidInputError, match=r"must be mappings .* \(got Tensor\)"):
             read(wrong, None)
+
+    def test_values_that_are_no_arrays(self) -> None:
+        with pytest.raises(InvalidInputError, match="must be arrays"):
+            read([{"x": "text"}], None)

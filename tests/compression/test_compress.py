@@ -388,6 +388,11 @@ class TestBadInput:
             compress(module, tmp_path / "out", layers="*")
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, None])
+    def test_seeds_that_are_none(self, module: TwoLayers, seed: Any) -> None:
+        with pytest.raises(InvalidInputError, match="seed must be an integer from 0 to 2.63 - 1"):
+            compress(module, layers="*", seed=seed)
+
     def test_existing_output(self, tiny_bert_folder: Path, tmp_path: Path) -> None:
         compress(tiny_bert_folder, tmp_path / "out")
         before = (tmp_path / "out" / "model.safetensors").read_bytes()

@@ -280,3 +280,21 @@ def test_export_is_quiet_and_repeatable(
     assert not list(recwarn)
     assert (tmp_path / "again.onnx").read_bytes() == exported.path.read_bytes()
     assert [done for done, _, _ in steps] == list(range(steps[0][1]))
+
+
+def test_layers_that_share_a_factor_keep_their_own_names(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(BlastLinear(6, 6, blocks=2, rank=2), nn.Tanh(), BlastLinear(6, 6, blocks=2, rank=2))
+    model[2].U = model[0].U
+    result = bd.export(model, torch.randn(3, 6), tmp_path / "model.onnx")
+    assert result.structured_layers == ("0", "2")
+
+
+def test_samples_may_be_views_with_negative_strides(tmp_path: Path) -> None:
+    sample = np.random.default_rng(0).normal(size=(2, 6)).astype("f")[::-1]
+    layer = BlastLinear(6, 4, blocks=2, rank=2)
+    result = bd.export(layer, torch.zeros(2, 6), tmp_path / "model.onnx", samples=[{"x": sample}])
+    (recorded,) = reference.load(result.reference).samples
+    assert np.array_equal(recorded.inputs["x"], sample)
+    expected = layer(torch.from_numpy(sample.copy())).detach().numpy()
+    np.testing.assert_allclose(recorded.outputs[result.outputs[0].name], expected, rtol=1e-5, atol=1e-6)

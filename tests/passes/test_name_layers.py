@@ -69,3 +69,24 @@ def test_naming_twice_changes_nothing() -> None:
     model = unnamed()
     NameLayers()(model)
     assert not NameLayers()(model).modified
+
+
+def test_layers_that_share_every_factor_but_are_two_modules() -> None:
+    proto = blast_models.proto()
+    proto.graph.node[1].input[1:4] = proto.graph.node[0].input[1:4]
+    model = ir.from_proto(proto)
+    NameLayers()(model)
+    assert [layer.name for layer in structured_layers(model)] == ["block.first", "block.first#2", "last"]
+
+
+def test_no_initialiser_takes_the_name_of_another() -> None:
+    """The first node has the other's factors' name and not their bias."""
+    proto = blast_models.proto()
+    first, second = proto.graph.node[0], proto.graph.node[1]
+    second.input[1:4] = first.input[1:4]
+    biases = first.input[4], second.input[4]
+    first.input[4], second.input[4] = biases[1], biases[0]
+    model = ir.from_proto(proto)
+    NameLayers()(model)
+    assert biases[1] in model.graph.initializers
+    assert [layer.name for layer in structured_layers(model)] == ["block.first", "block.first#2", "last"]
