@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,13 @@ def make_tiny_bert(folder: Path, seed: int = 0) -> None:
                 torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(folder)
     BertTokenizer(vocab=str(words), model_max_length=48).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> Iterator[None]:
+    """Let child processes take Ctrl-C: a suite started in the background inherits that it is ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
