@@ -21,7 +21,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from blast_deploy import __version__, reference
-from blast_deploy.checkpoints.section import CONFIG, SECTION, StructuredSection, describe, insert, read
+from blast_deploy.checkpoints import blast_llama
+from blast_deploy.checkpoints.blast_llama_config import MODEL_TYPE
+from blast_deploy.checkpoints.factoriser import insert_factors
+from blast_deploy.checkpoints.section import (
+    CONFIG,
+    SECTION,
+    StructuredSection,
+    describe,
+    insert,
+    read,
+    read_config,
+)
 from blast_deploy.errors import InvalidInputError, MissingExtraError
 from blast_deploy.reference import Reference
 from blast_deploy.staging import staged_folder
@@ -122,21 +133,36 @@ def write(
         reference.save(dense, folder / DENSE_REFERENCE)
 
 
-def load(path: str | Path) -> nn.Module:
-    """Load a model folder, dense or structured, in evaluation mode, on the CPU and without any network.
+def load(path: str | Path, *, factors: str | Path | None = None) -> nn.Module:
+    """Load a model folder in evaluation mode, on the CPU and without any network.
 
-    The plain encoder or decoder is loaded (``AutoModel``), without task heads, at the dtype it is stored in.
+    It may be dense, structured as :func:`save` writes it, or a published BLAST model (``blast_llama``). The
+    plain encoder or decoder is loaded (``AutoModel``), without task heads, at the dtype it is stored in.
+
+    Args:
+        path: The folder.
+        factors: A folder that the published factoriser wrote (``<layer>/<module>-B.tensor`` and so on) from
+            this model; what it holds takes the place of the dense layers.
 
     Raises:
-        InvalidInputError: If the folder or a file in it is missing, damaged, incomplete, only a pickle, or of
-            a newer format.
+        InvalidInputError: If a folder or a file in it is missing, damaged, incomplete, only a pickle (of which
+            a published folder may hold those of plain tensors), or of a newer format, or the factors are not
+            of this model.
         MissingExtraError: If transformers is not installed.
     """
     path = Path(path)
+    values = read_config(path)
     section = read(path)
-    _check_weights(path)
+    published = values.get("model_type") == MODEL_TYPE
+    if not published:
+        _check_weights(path)
     with _quiet_transformers():
-        module = _load_dense(path) if section is None else _load_structured(path, section)
+        if published:
+            module = blast_llama.load(values, path / CONFIG)
+        else:
+            module = _load_dense(path) if section is None else _load_structured(path, section)
+    if factors is not None:
+        insert_factors(factors, module)
     return module.eval()
 
 
