@@ -146,7 +146,7 @@ def parse(values: Mapping[str, object], file: Path) -> BlastLlamaConfig:
         file: Where it was read.
 
     Raises:
-        InvalidInputError: If a field is missing, of another type, or of a kind that this version does not know.
+        InvalidInputError: If a field is missing, of another type, or not known to this version.
     """
     missing = [field for field in (*_FIELDS, "num_hidden_layers") if field not in values]
     if missing:

@@ -145,15 +145,14 @@ def load(path: str | Path, *, factors: str | Path | None = None) -> nn.Module:
             this model; what it holds takes the place of the dense layers.
 
     Raises:
-        InvalidInputError: If a folder or a file in it is missing, damaged, incomplete, only a pickle (of which
-            a published folder may hold those of plain tensors), or of a newer format, or the factors are not
-            of this model.
+        InvalidInputError: If a folder or a file in it is missing, damaged, incomplete, of a newer format or
+            only a pickle (a published folder may hold one of plain tensors), or the factors do not fit.
         MissingExtraError: If transformers is not installed.
     """
     path = Path(path)
     values = read_config(path)
     section = read(path)
-    published = values.get("model_type") == MODEL_TYPE
+    published = section is None and values.get("model_type") == MODEL_TYPE
     if not published:
         _check_weights(path)
     with _quiet_transformers():
