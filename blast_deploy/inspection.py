@@ -276,7 +276,8 @@ def _described(path: Path, tensors: Mapping[str, _Tensor]) -> dict[str, dict[str
     """The structured layers of a published BLAST model as our own section would describe them."""
     layers = {}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    for name in [each.removesuffix(".U") for each in shapes if each.endswith(".U")]:
+    # In the order of the file, each once.
+    for name in dict.fromkeys(each[:-2] for each in shapes if each[-2:] in (".U", ".S", ".V")):
         u, s, v = (shapes.get(f"{name}.{factor}", ()) for factor in "USV")
         if (len(u), len(v)) != (3, 3) or s != (u[0], v[0], u[2]) or v[1] != u[2]:
             raise InvalidInputError(

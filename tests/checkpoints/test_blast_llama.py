@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,12 @@ from published import (
     forward,
     layer_name,
     write_published,
+    write_tensors,
 )
+from typer.testing import CliRunner
 
 import blast_deploy as bd
+from blast_deploy.cli import app
 from blast_deploy.errors import InvalidInputError
 
 TOKENS = torch.tensor([[3, 7, 1, 9, 30], [4, 4, 8, 2, 11]])
@@ -39,7 +45,7 @@ def check(published: Published) -> torch.nn.Module:
     for name, tensor in module.state_dict().items():
         if f"{published.prefix}{name}" in published.tensors:
             assert torch.equal(tensor, published.tensors[f"{published.prefix}{name}"]), name
-    precise = bd.load(published.folder).double()
+    precise = copy.deepcopy(module).double()
     for name in layers:
         weight = precise.get_submodule(name).dense_weight().numpy()
         np.testing.assert_allclose(weight, published.weight(name), rtol=0, atol=1e-13)
@@ -50,8 +56,15 @@ def check(published: Published) -> torch.nn.Module:
     return module
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("dtype", "layout"),
+    [
+        *[(torch.float32, layout) for layout in LAYOUTS],
+        *[(dtype, "safetensors") for dtype in (torch.float16, torch.bfloat16, torch.float64)],
+        (torch.float16, "sharded bin"),
+        (torch.bfloat16, "sharded bin"),
+    ],
+)
 def test_every_dtype_and_file_layout(tmp_path: Path, dtype: torch.dtype, layout: Layout) -> None:
     module = check(write_published(tmp_path / "model", dtype=dtype, layout=layout))
     assert {tensor.dtype for tensor in module.state_dict().values()} == {dtype}
@@ -185,6 +198,41 @@ def test_inspection_shows_the_layers(tmp_path: Path, layout: Layout) -> None:
     assert {layer.description for layer in found.layers} == {"4 x 2 blocks of rank 3"}
     assert found.parameters == sum(tensor.numel() for tensor in published.tensors.values())
     assert found.facts["family"] == "blast_llama"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("layout", ["safetensors", "bin"])
+def test_inspection_from_the_command_line(tmp_path: Path, layout: Layout, dtype: torch.dtype) -> None:
+    folder = write_published(tmp_path / "model", layout=layout, dtype=dtype).folder
+    result = CliRunner().invoke(app, ["inspect", str(folder), "--json", str(tmp_path / "found.json")])
+    assert result.exit_code == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert len(found["layers"]) == 14
+    assert {layer["dtype"] for layer in found["layers"]} == {str(dtype).removeprefix("torch.")}
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [("safetensors", "14 layers"), ("bin", "torch is not installed, and this needs it")],
+)
+def test_inspection_without_torch(tmp_path: Path, layout: Layout, expected: str) -> None:
+    folder = write_published(tmp_path / "model", layout=layout).folder
+    code = (
+        "import sys; sys.modules['torch'] = None; import blast_deploy as bd; "
+        f"print(len(bd.inspect({str(folder)!r}).layers), 'layers')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert expected in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("name", ["B", "C", "D"])
+def test_inspection_refuses_factors_that_make_no_layer(tmp_path: Path, name: str) -> None:
+    published = write_published(tmp_path / "model")
+    tensors = dict(published.tensors)
+    del tensors[f"model.{layer_name(1, 'up_proj')}.{name}"]
+    write_tensors(published.folder, tensors, "safetensors")
+    with pytest.raises(InvalidInputError, match=r"layers\.1\.mlp\.up_proj in .* make no layer; copy"):
+        bd.inspect(published.folder)
 
 
 def test_the_folder_is_only_read(tmp_path: Path) -> None:
