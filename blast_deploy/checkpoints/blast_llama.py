@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import LlamaModel
 
 _FACTORS = {"U": "B", "S": "D", "V": "C"}
-_DECODER, _HEAD = "model.", "lm_head.weight"
+_PREFIX, _HEAD = "model.", "lm_head.weight"
 
 
 def load(values: Mapping[str, object], file: Path) -> nn.Module:
@@ -47,9 +47,9 @@ def load(values: Mapping[str, object], file: Path) -> nn.Module:
             f"{file} asks for {config.layers} decoder layers and the weights are {len(stored)} tensors; "
             "copy the folder again"
         )
-    module = _empty_decoder(config, _common_dtype(stored))
+    module = _decoder(config, _common_dtype(stored))
     # A decoder that was saved without its head has no prefix either.
-    prefix = _DECODER if any(name.startswith(_DECODER) for name in stored) else ""
+    prefix = _PREFIX if any(name.startswith(_PREFIX) for name in stored) else ""
     names = {name: prefix + _published_name(name, module) for name in module.state_dict()}
     expected = {names[name]: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     if prefix and (not config.tied or _HEAD in stored):
@@ -61,19 +61,25 @@ def load(values: Mapping[str, object], file: Path) -> nn.Module:
     return module
 
 
-def _empty_decoder(config: BlastLlamaConfig, dtype: torch.dtype) -> LlamaModel:
+def _decoder(config: BlastLlamaConfig, dtype: torch.dtype) -> LlamaModel:
     """Make the decoder with its structured layers on torch's meta device, where it takes no memory."""
-    from transformers import LlamaConfig, LlamaModel
-
     try:
-        llama = LlamaConfig.from_dict({**config.llama, "dtype": str(dtype).removeprefix("torch.")})
-        with torch.device("meta"):
-            module = LlamaModel(llama)
-    except Exception as error:  # transformers checks values in many places, each with errors of its own
-        reason = str(error).strip().replace("\n", " ").rstrip(".")
+        return _empty_decoder(config, dtype)
+    except InvalidInputError:
+        raise
+    except Exception as error:  # transformers and torch check values in many places, with errors of their own
+        reason = " ".join(str(error).split()).rstrip(".")
         raise InvalidInputError(
             f"{config.file} describes no Llama model ({reason}); copy the folder again"
         ) from error
+
+
+def _empty_decoder(config: BlastLlamaConfig, dtype: torch.dtype) -> LlamaModel:
+    from transformers import LlamaConfig, LlamaModel
+
+    llama = LlamaConfig.from_dict({**config.llama, "dtype": str(dtype).removeprefix("torch.")})
+    with torch.device("meta"):
+        module = LlamaModel(llama)
     linears = {name: child for name, child in module.layers.named_modules() if type(child) is nn.Linear}
     for name, linear in linears.items():
         shape = config.shape(name, linear.out_features, linear.in_features)

@@ -57,6 +57,8 @@ class TestConfiguration:
             ({"blast_rank": None}, "blast_rank .* gives None"),
             ({"blast_rank": 1.5}, r"blast_rank .* gives 1\.5"),
             ({"blast_rank": math.nan}, "blast_rank .* gives nan"),
+            ({"blast_rank": 2**61}, "describes no Llama model"),
+            ({"blast_rank": 10**30}, "describes no Llama model"),
             ({"blast_rank": [4, 4, 4]}, r"blast_rank .* gives \[4, 4, 4\]"),
             ({"blast_rank": []}, r"blast_rank .* gives \[\]"),
             ({"blast_rank": {"q_proj": 4}}, "has no entry for 0.self_attn.k_proj"),
