@@ -127,7 +127,8 @@ class BlastLlamaConfig:
         first, *others = found.values()
         if any(entry != first for entry in others):
             raise InvalidInputError(
-                f"{field} in {self.file} has different entries for {name} ({', '.join(found)}); keep one"
+                f"{field} in {self.file} has different entries for {name} "
+                f"({', '.join(map(repr, found))}); keep one"
             )
         return first
 
@@ -157,7 +158,7 @@ def parse(values: Mapping[str, object], file: Path) -> BlastLlamaConfig:
     newer = [field for field in values if field.startswith("blast_") and field not in known]
     if newer:
         raise InvalidInputError(
-            f"{file} has a field {newer[0]}, which this version does not know; update blast-deploy"
+            f"{file} has a field {newer[0]!r}, which this version does not know; update blast-deploy"
         )
     if values.get("quantization_config") is not None:
         raise InvalidInputError(f"{file} names quantised weights, which cannot be read; give the float model")

@@ -145,7 +145,7 @@ def _read(folder: Path) -> dict[str, _Factors]:
             name = _FILE.fullmatch(file.name)
             if name is None or name[2] not in _FACTORS:
                 raise InvalidInputError(
-                    f"{file} is none of the factors B, C and D of a layer; move it out of the folder"
+                    f"{file.name!r} in {file.parent} is none of the factors B, C and D; move it away"
                 )
             layers.setdefault(f"{number}.{name[1]}", {})[name[2]] = file
     if not layers:

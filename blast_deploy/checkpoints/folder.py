@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,7 @@ def load(path: str | Path, *, factors: str | Path | None = None) -> nn.Module:
         if published:
             module = blast_llama.load(values, path / CONFIG)
         else:
+            _check_model_type(values, path)
             module = _load_dense(path) if section is None else _load_structured(path, section)
     if factors is not None:
         insert_factors(factors, module)
@@ -209,12 +210,28 @@ def _check_weights(path: Path) -> None:
     raise InvalidInputError(f"{path} has no {WEIGHTS}; give the folder of a Hugging Face model")
 
 
+def _check_model_type(values: Mapping[str, Any], path: Path) -> None:
+    """Refuse a model that only code in its folder knows; transformers would offer to run it."""
+    from transformers import CONFIG_MAPPING
+
+    model_type = str(values.get("model_type"))
+    if "auto_map" in values and model_type not in CONFIG_MAPPING:
+        raise InvalidInputError(
+            f"{path} has a model of type {model_type!r} that needs code of its own, which is "
+            "never run; give a model of a type that transformers knows"
+        )
+
+
 def _load_dense(path: Path) -> nn.Module:
     from transformers import AutoModel
 
     try:
         module, report = AutoModel.from_pretrained(
-            path, local_files_only=True, use_safetensors=True, output_loading_info=True
+            path,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise _unloadable(path, error) from error
@@ -233,7 +250,7 @@ def _load_structured(path: Path, section: StructuredSection) -> nn.Module:
 
     try:
         tensors = load_file(path / WEIGHTS)
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         delattr(config, SECTION)
         module: nn.Module = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:

@@ -118,6 +118,7 @@ def _load_torch(file: Path) -> object:
 
 
 def _stored(name: str, value: object, file: Path) -> StoredTensor:
+    _check_name(name, file)
     plain = type(value) in (Tensor, nn.Parameter)
     if not isinstance(value, Tensor) or not plain or value.layout != torch.strided or not value.is_cpu:
         raise InvalidInputError(f"{name} in {file} is no plain tensor; save the weights again")
@@ -156,12 +157,19 @@ def _read_index(index: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise InvalidInputError(f"{index} has no weight_map; copy the folder again")
     for name, shard in weight_map.items():
+        _check_name(name, index)
         if not isinstance(shard, str) or shard in ("", ".", "..") or set(shard) & set("/\\:\0"):
             raise InvalidInputError(
                 f"{index} places {name} in {shard!r}, which is no file name in its own folder; "
                 "do not use this checkpoint"
             )
     return weight_map
+
+
+def _check_name(name: str, file: Path) -> None:
+    """Refuse names that could not be shown: a terminal would obey what they hold."""
+    if not name.isprintable():
+        raise InvalidInputError(f"{file} names a tensor {name!r}; do not use this checkpoint")
 
 
 def _first_line(error: Exception) -> str:

@@ -74,7 +74,7 @@ class TestConfiguration:
             ({"indices": [True]}, "indices in .* must be a list of int"),
             ({"target_modules": "q_proj"}, "target_modules in .* must be a list of str"),
             ({"target_modules": None}, "target_modules in .* must be a list of str"),
-            ({"blast_quantisation": 8}, "has a field blast_quantisation, .* update blast-deploy"),
+            ({"blast_quantisation": 8}, "has a field 'blast_quantisation', .* update blast-deploy"),
             ({"quantization_config": {"bits": 4}}, "names quantised weights"),
             ({"num_hidden_layers": "two"}, "num_hidden_layers in .* is no positive number"),
             ({"num_hidden_layers": 10**9}, "asks for 1000000000 decoder layers"),
@@ -239,6 +239,12 @@ class TestFiles:
         huge = torch.ones(1).expand(2**40)
         torch.save(dict(published.tensors) | {f"{NAME}.D": huge}, published.folder / "pytorch_model.bin")
         assert f"{NAME}.D in" in refusal(published.folder)
+
+    @pytest.mark.parametrize("layout", ["safetensors", "bin", "sharded safetensors"])
+    def test_a_name_that_a_terminal_would_obey(self, tmp_path: Path, layout: Any) -> None:
+        published = write_published(tmp_path / "model", layout=layout)
+        write_tensors(published.folder, dict(published.tensors) | {"a\x1b[2J\nb": torch.ones(1)}, layout)
+        assert r"names a tensor 'a\x1b[2J\nb'" in refusal(published.folder)
 
     def test_no_weights(self, published: Published) -> None:
         (published.folder / "model.safetensors").unlink()

@@ -138,10 +138,12 @@ class TestRefusals:
         (factors / "0" / f"down_proj-{factor}.tensor").unlink()
         assert f"is there without its {factor}; copy" in self.refusal(factors)
 
-    @pytest.mark.parametrize("name", ["q_proj-E.tensor", "q_proj.tensor", "-B.tensor", "q_proj-b.tensor"])
+    @pytest.mark.parametrize(
+        "name", ["q_proj-E.tensor", "q_proj.tensor", "-B.tensor", "q_proj-b.tensor", "a\n-B.tensor"]
+    )
     def test_a_strange_file(self, factors: Path, name: str) -> None:
         shutil.copy(factors / "0" / "q_proj-B.tensor", factors / "0" / name)
-        assert f"{name} is none of the factors" in self.refusal(factors)
+        assert f"{name!r} in {factors / '0'} is none of the factors" in self.refusal(factors)
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         assert "is no folder" in self.refusal(tmp_path / "nowhere")
