@@ -14,12 +14,16 @@ from blast_deploy.errors import InvalidInputError
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def run_stock(model: Path | bytes, samples: Iterable[Arrays]) -> list[dict[str, NDArray[Any]]]:
+def run_stock(
+    model: Path | bytes, samples: Iterable[Arrays], *, prepack: bool = True
+) -> list[dict[str, NDArray[Any]]]:
     """Run a model whose operators of domain ``ai.blast`` are computed by their function bodies.
 
     Args:
         model: A file, or a serialised model without external data.
         samples: Inputs by name, one mapping for each run.
+        prepack: Let the runtime copy dense weights into an order of its own, as it does for users: faster,
+            and rounded a little differently. Without it, external weights take no memory but their file's.
 
     Returns:
         Outputs by name, for each sample.
@@ -32,6 +36,8 @@ def run_stock(model: Path | bytes, samples: Iterable[Arrays]) -> list[dict[str, 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
+    if not prepack:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     source = str(model) if isinstance(model, Path) else model
     try:
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
