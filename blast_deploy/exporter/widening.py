@@ -91,9 +91,6 @@ class _Widening(Parameters):
         self._scopes.widen(parameter)
         return parameter
 
-    def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
-
     def items(self) -> Any:
         return ((name, self[name]) for name in self)
 

@@ -59,8 +59,8 @@ class StructuredLayer:
 
     def matrix_later(self) -> Callable[[], BlastMatrix]:
         """What reads the factors when it is called, even after the layer's node has gone."""
-        factors = [_constant(self.node, index, self.name) for index in (1, 2, 3)]
-        return lambda: BlastMatrix(*map(_array, factors), self.out_features, self.in_features)
+        u, s, v = (_constant(self.node, index, self.name) for index in (1, 2, 3))
+        return lambda: BlastMatrix(_array(u), _array(s), _array(v), self.out_features, self.in_features)
 
     def bias(self) -> NDArray[Any]:
         """Read the bias (out_features,), at its own dtype (float32 for bfloat16)."""
