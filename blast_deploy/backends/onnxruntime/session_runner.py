@@ -41,14 +41,14 @@ class SessionRunner(Runner):
         self._artifact = artifact
         self._threads = threads
         check_model(artifact)
-        self._session: Any = self._make(artifact.model)
-        self._taps = self._closed = False
+        self._closed = False
+        self._opened: tuple[Any, bool] | None = (self._make(artifact.model), False)
 
     def executed_operators(self) -> dict[str, str]:
         """Run the first reference sample with profiling on, as ``run`` would, and read what ran."""
         sample = reference.load(self._artifact.samples).samples[0]
         self._check_open()
-        self._session = None
+        self._opened = None
         with tempfile.TemporaryDirectory() as folder:
             session = self._make(self._artifact.model, Path(folder) / "profile")
             _run(session, sample.inputs)
@@ -57,7 +57,7 @@ class SessionRunner(Runner):
 
     def close(self) -> None:
         """Release the session."""
-        self._session, self._closed = None, True
+        self._opened, self._closed = None, True
 
     def _run(self, inputs: Arrays) -> Outputs:
         return _run(self._open(taps=False), inputs)
@@ -72,12 +72,14 @@ class SessionRunner(Runner):
         return values, taps
 
     def _open(self, *, taps: bool) -> Any:
+        """The session that captures or the one that does not, in the place of the other."""
         self._check_open()
-        if self._session is None or self._taps != taps:
-            self._session = None
+        opened = self._opened
+        if opened is None or opened[1] != taps:
+            opened = self._opened = None
             model = self._artifact.model
-            self._session, self._taps = self._make(_tapped_model(model) if taps else model), taps
-        return self._session
+            opened = self._opened = (self._make(_tapped_model(model) if taps else model), taps)
+        return opened[0]
 
     def _check_open(self) -> None:
         if self._closed:
