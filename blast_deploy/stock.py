@@ -19,7 +19,9 @@ from blast_deploy.passes.widen_bfloat16 import WidenBfloat16
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def run_stock(model: Path | bytes, samples: Iterable[Arrays]) -> list[dict[str, NDArray[Any]]]:
+def run_stock(
+    model: Path | bytes, samples: Iterable[Arrays], *, prepack: bool = True
+) -> list[dict[str, NDArray[Any]]]:
     """Run a model whose operators of domain ``ai.blast`` are computed by their function bodies.
 
     Layers of bfloat16, which the runtime cannot compute, run in float with their output rounded.
@@ -27,6 +29,8 @@ def run_stock(model: Path | bytes, samples: Iterable[Arrays]) -> list[dict[str, 
     Args:
         model: A file, or a serialised model without external data.
         samples: Inputs by name, one mapping for each run.
+        prepack: Let the runtime copy dense weights into an order of its own, as it does for users: faster,
+            and rounded a little differently. Without it, external weights take no memory but their file's.
 
     Returns:
         Outputs by name, for each sample.
@@ -39,6 +43,8 @@ def run_stock(model: Path | bytes, samples: Iterable[Arrays]) -> list[dict[str, 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
+    if not prepack:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         with _computable(model) as source:
             session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

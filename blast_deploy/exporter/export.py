@@ -20,6 +20,7 @@ from blast_deploy.exporter.source import Source, from_family, from_folder, from_
 from blast_deploy.exporter.translate import translate
 from blast_deploy.exporter.truth import float64_outputs
 from blast_deploy.passes.save import data_path, save_mapped
+from blast_deploy.passes.seal import seal
 from blast_deploy.passes.structured import structured_layers
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import ExportResult, TensorSpec
@@ -56,7 +57,7 @@ def export(
     Each ``BlastLinear`` becomes one ``ai.blast::BlastLinear`` node, named after the module, whose meaning the
     file carries as a function of standard operators. Beside ``model.onnx`` lies ``model.reference.npz``: the
     sample inputs and what the module gives for them in float64. Weights of more than 1.5 GiB go to
-    ``model.onnx.data``. The caller's module is copied, never changed.
+    ``model.onnx.data``. The caller's module is never changed.
 
     Args:
         source: A model folder, or a module. Folders and Hugging Face models of a known family need no
@@ -155,6 +156,7 @@ def _write(model: ir.Model, path: Path) -> None:
     weights = (value.const_value for value in model.graph.initializers.values())
     if sum(weight.nbytes for weight in weights if weight is not None) > EMBEDDED_LIMIT:
         save_mapped(model, path)
+        seal(path)
     else:
         ir.save(model, path)
 

@@ -21,5 +21,7 @@ def layer_tolerance(layer: LayerFactors, rows: NDArray[Any], truth: NDArray[Any]
         truth: The layer's float64 output for those rows.
     """
     model = single_layer_model(layer.operator, layer.tensors, layer.out_features, layer.in_features)
-    (body,) = run_stock(model.SerializeToString(), [{"X": rows}])
+    serialised = model.SerializeToString()
+    del model  # or a large layer's factors would be in memory once more
+    (body,) = run_stock(serialised, [{"X": rows}])
     return tolerance(deviation(body["Y"], truth), rows.dtype.name)

@@ -99,6 +99,8 @@ def _judge(
         return _result(artifact, unjudged=(str(error),))
     except BlastDeployError as error:
         return _result(artifact, failed=(f"the artifact does not run on its own samples: {error}",))
+    # Nothing more is run: the layers are judged without the model's weights in memory.
+    running.close()
     captured = [taps for _, taps in tapped]
     names = [spec.name for spec in manifest.outputs]
     faults = [

@@ -133,8 +133,22 @@ def test_a_closed_runner_runs_no_more(tmp_path: Path) -> None:
     running = bd.open(compiled(tmp_path, "body"))
     running.close()
     running.close()
-    with pytest.raises(InvalidInputError, match="is closed"):
-        running.run(inputs(random_layers(), 1, 1))
+    sample = inputs(random_layers(), 1, 1)
+    for use in (lambda: running.run(sample), lambda: running.run_tapped(sample), running.executed_operators):
+        with pytest.raises(InvalidInputError, match="is closed"):
+            use()
+
+
+def test_running_capturing_and_profiling_may_take_turns(tmp_path: Path, form: str) -> None:
+    sample = inputs(random_layers(), 2, 3)
+    with bd.open(compiled(tmp_path, form), threads=1) as running:
+        (first,) = running.run(sample).values()
+        for _ in range(2):
+            outputs, taps = running.run_tapped(sample)
+            assert list(taps) == ["block.0", "block.1"]
+            np.testing.assert_allclose(outputs["y"], first, rtol=1e-5, atol=1e-6)
+            assert list(running.executed_operators()) == ["block.0", "block.1"]
+            np.testing.assert_array_equal(running.run(sample)["y"], first)
 
 
 def test_a_runner_needs_a_thread(tmp_path: Path) -> None:

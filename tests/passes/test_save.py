@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import blast_models
@@ -9,9 +10,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
+import pytest
+from portable_models import LayerSizes, chain, random_layers
 
+from blast_deploy.native import Library
 from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.load import load_model
+from blast_deploy.passes.pack_blast import PackBlast
 from blast_deploy.passes.save import PAGE, data_path, save_mapped
 from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.blast.operator import function_proto
@@ -98,3 +103,23 @@ def test_a_small_model_is_one_file(tmp_path: Path) -> None:
     model = blast_models.model()
     Densify(["last"])(model)
     assert save_mapped(model, tmp_path / "small.onnx") == (tmp_path / "small.onnx",)
+
+
+@pytest.mark.parametrize("form", ["kernel", "dense"])
+def test_new_weights_are_made_as_they_are_written(tmp_path: Path, form: str) -> None:
+    layers = random_layers([LayerSizes(512, 512, (4, 4), 128)] * 12)
+    names = [layer.name for layer in layers]
+    source = tmp_path / "source.onnx"
+    save_mapped(ir.from_proto(chain(layers)), source)
+    passing = PackBlast(names, Library().instruction_sets()[0]) if form == "kernel" else Densify(names)
+    tracemalloc.start()
+    model = load_model(source)
+    passing(model)
+    (tmp_path / "made").mkdir()
+    _, data = save_mapped(model, tmp_path / "made" / "model.onnx")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # A dense layer takes its weight in float64 and twice in float32 while it is made.
+    one_layer = 4 * 512 * 512
+    assert data.stat().st_size >= 12 * one_layer / (2 if form == "kernel" else 1)
+    assert peak < 5 * one_layer
