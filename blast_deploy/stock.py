@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.runtime import check, open_session
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -26,15 +27,16 @@ def run_stock(model: Path | bytes, samples: Iterable[Arrays]) -> list[dict[str, 
 
     Raises:
         InvalidInputError: If the runtime refuses the model or the inputs, with its words.
+        UnsupportedMachineError: If the runtime is missing or too old.
     """
+    check()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    source = str(model) if isinstance(model, Path) else model
     try:
-        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        session = open_session(model, options)
         names = [output.name for output in session.get_outputs()]
         return [
             dict(zip(names, map(np.asarray, session.run(names, dict(sample))), strict=True))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blast_deploy import runtime
 from blast_deploy.artifact import Artifact
 from blast_deploy.backends.contract import Lowered
 from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle
@@ -33,19 +33,16 @@ def check_options(target: Target) -> None:
 
 def compile_obstacle(target: Target) -> str | None:
     """Why this machine cannot compile for the target: without the library nothing can be packed."""
-    return library_obstacle() if options_of(target).operator_library else None
+    return runtime.obstacle() or (library_obstacle() if options_of(target).operator_library else None)
 
 
 def run_obstacle(target: Target) -> str | None:
     """Why this machine cannot run what was compiled for the target."""
-    if find_spec("onnxruntime") is None:
-        return "onnxruntime is not installed; run: pip install onnxruntime"
     options = options_of(target)
-    if not options.operator_library:
-        return None
-    if options.instruction_set == "native":
-        return library_obstacle()
-    return library_obstacle() or instruction_set_obstacle(options.instruction_set)
+    obstacle = runtime.obstacle() or (library_obstacle() if options.operator_library else None)
+    if obstacle is not None or not options.operator_library or options.instruction_set == "native":
+        return obstacle
+    return instruction_set_obstacle(options.instruction_set)
 
 
 def rejected_forms(target: Target, layer: LinearLayer) -> tuple[Rejected, ...]:

@@ -11,7 +11,13 @@ import onnx_ir as ir
 
 from blast_deploy import reference
 from blast_deploy.artifact import Artifact
-from blast_deploy.backends.onnxruntime.nodes import find_nodes, operators_of, read_profile
+from blast_deploy.backends.onnxruntime.nodes import (
+    RanNode,
+    find_nodes,
+    operators_of,
+    read_assignment,
+    read_profile,
+)
 from blast_deploy.backends.onnxruntime.opening import check_machine, check_model
 from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.backends.onnxruntime.session import make_session
@@ -42,12 +48,10 @@ class SessionRunner(Runner):
         self._session: Any = self._make(artifact.model)
 
     def executed_operators(self) -> dict[str, str]:
-        """Run the first reference sample with profiling on, as ``run`` would, and read what ran."""
-        sample = reference.load(self._artifact.samples).samples[0]
-        with tempfile.TemporaryDirectory() as folder:
-            session = self._make(self._artifact.model, Path(folder) / "profile")
-            _run(session, sample.inputs)
-            ran = read_profile(Path(session.end_profiling()))
+        """Ask the session that runs; where the runtime is too old to say, read a profile of a run."""
+        ran = read_assignment(self._open())
+        if ran is None:
+            ran = self._profiled()
         return operators_of(find_nodes(ir.load(self._artifact.model)), ran)
 
     def close(self) -> None:
@@ -68,6 +72,14 @@ class SessionRunner(Runner):
             if entering in values and leaving in values:
                 taps[layer.name] = values.pop(entering), values.pop(leaving)
         return values, taps
+
+    def _profiled(self) -> dict[str, RanNode]:
+        """Run the first reference sample with profiling on, as ``run`` would."""
+        sample = reference.load(self._artifact.samples).samples[0]
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._make(self._artifact.model, Path(folder) / "profile")
+            _run(session, sample.inputs)
+            return read_profile(Path(session.end_profiling()))
 
     def _open(self) -> Any:
         if self._session is None:
