@@ -17,6 +17,7 @@ from blast_deploy.runtime import CPU
 _EVENT = "_kernel_time"
 _INLINED = "_inlfunc_"
 _FUSED = "fused "
+_NAMELESS = "gemm"
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,10 @@ def _parts_of(layer: str, nodes: LayerNodes, ran: Mapping[str, RanNode]) -> Sequ
     if nodes.calls_function:
         # The runtime inlines a function that it has no kernel for, and its nodes lose the caller's name.
         return [node for name, node in ran.items() if name.startswith(_INLINED)]
-    # A fused node is named after the first that it replaces, and what was done to it; fused once more with an
-    # activation, that comes after a word.
-    return [
-        node for name, node in ran.items() if name.removeprefix(_FUSED).startswith((f"{layer}/", f"{layer}_"))
-    ]
+    # A fused node is named after the first that it replaces, and what was done to it; 1.18 forgets the name.
+    return _fused((f"{layer}/", f"{layer}_"), ran) or _fused((_NAMELESS,), ran)
+
+
+def _fused(prefixes: tuple[str, ...], ran: Mapping[str, RanNode]) -> list[RanNode]:
+    """Nodes so named, and those so named that were fused once more, with an activation."""
+    return [node for name, node in ran.items() if name.removeprefix(_FUSED).startswith(prefixes)]
