@@ -16,6 +16,7 @@ ARTIFACTS = (WORK / "artifacts").resolve()
 
 OLDEST, MIDDLE, NEWEST = "1.18.0", "1.22.1", "1.32.0"
 TOO_OLD = "1.17.3"
+BEFORE_NUMPY_2 = (TOO_OLD, OLDEST)
 MAKERS = (OLDEST, NEWEST)
 
 LOWEST_ONNX, NEWEST_ONNX = "1.19.0", "1.23.2"
@@ -64,7 +65,7 @@ nox.options.envdir = str(WORK / "environments")
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["runtimes", "too_old", "libraries"]
+nox.options.sessions = ["runtimes", "too_old", "numpy_too_new", "libraries"]
 
 
 @nox.session
@@ -84,7 +85,7 @@ def wheel(session: nox.Session) -> None:
 @nox.parametrize("onnxruntime", MAKERS)
 def artifacts(session: nox.Session, onnxruntime: str) -> None:
     """Compile one artifact of each form under a runtime, for the others to verify."""
-    _install(session, f"onnxruntime=={onnxruntime}")
+    _install(session, *_runtime(onnxruntime))
     _run(session, "python", "tests/other_runtimes/make_artifacts.py", str(ARTIFACTS / onnxruntime))
 
 
@@ -92,15 +93,22 @@ def artifacts(session: nox.Session, onnxruntime: str) -> None:
 @nox.parametrize("onnxruntime", [OLDEST, MIDDLE, NEWEST])
 def runtimes(session: nox.Session, onnxruntime: str) -> None:
     """All tests that need no torch, and the artifacts of other runtimes."""
-    _install(session, f"onnxruntime=={onnxruntime}")
+    _install(session, *_runtime(onnxruntime))
     _test(session, *FULL, "tests/other_runtimes/test_artifacts_of_others.py")
 
 
 @nox.session(requires=["artifacts"])
 def too_old(session: nox.Session) -> None:
     """A runtime below the floor: every way in is refused in one clear sentence."""
-    _install(session, f"onnxruntime=={TOO_OLD}", "numpy<2")
+    _install(session, *_runtime(TOO_OLD))
     _test(session, "tests/other_runtimes/test_too_old.py")
+
+
+@nox.session(requires=["artifacts"])
+def numpy_too_new(session: nox.Session) -> None:
+    """The oldest runtime with the NumPy that pip gives it, which it cannot be imported with."""
+    _install(session, f"onnxruntime=={OLDEST}", f"numpy=={NEWEST_NUMPY}")
+    _test(session, "tests/other_runtimes/test_numpy_too_new.py")
 
 
 @nox.session(requires=["wheel"])
@@ -111,6 +119,10 @@ def libraries(session: nox.Session, onnx: str, numpy: str) -> None:
     others = LOWEST_OTHERS if (onnx, numpy) == (LOWEST_ONNX, LOWEST_NUMPY) else ()
     _install(session, f"onnxruntime=={NEWEST}", f"onnx=={onnx}", f"numpy=={numpy}", *others)
     _test(session, *SHORT)
+
+
+def _runtime(version: str) -> tuple[str, ...]:
+    return f"onnxruntime=={version}", *(["numpy<2"] if version in BEFORE_NUMPY_2 else [])
 
 
 def _install(session: nox.Session, *packages: str) -> None:
@@ -125,7 +137,8 @@ def _install(session: nox.Session, *packages: str) -> None:
 
 
 def _test(session: nox.Session, *arguments: str) -> None:
-    _run(session, "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", *arguments, *session.posargs)
+    paths = ("tests/other_runtimes/test_environment.py", *arguments, *session.posargs)
+    _run(session, "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", *paths)
 
 
 def _run(session: nox.Session, *command: str) -> None:

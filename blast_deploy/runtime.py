@@ -24,14 +24,26 @@ def release(version: str) -> tuple[int, int]:
 
 def obstacle() -> str | None:
     """Why the models of this tool cannot run in what is installed; None when they can."""
-    if find_spec("onnxruntime") is None:
-        return "onnxruntime is not installed; run: pip install onnxruntime"
+    reason = import_obstacle()
+    if reason is not None:
+        return reason
     import onnxruntime
 
     found = onnxruntime.__version__
     if release(found) >= release(OLDEST):
         return None
     return f"onnxruntime {OLDEST} or newer is needed (found {found}); run: pip install --upgrade onnxruntime"
+
+
+def import_obstacle() -> str | None:
+    """Why what is installed cannot even be imported; None when it can."""
+    if find_spec("onnxruntime") is None:
+        return "onnxruntime is not installed; run: pip install onnxruntime"
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        return f"onnxruntime cannot be imported ({error}); releases before 1.19 need: pip install 'numpy<2'"
+    return None
 
 
 def check() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from blast_deploy.errors import InvalidInputError
@@ -32,6 +31,8 @@ class StockOnnxRuntime:
             UnsupportedMachineError: If it is too old.
         """
         check()
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -49,6 +50,8 @@ class StockOnnxRuntime:
     @property
     def runtime(self) -> str:
         """What runs it, with its version."""
+        import onnxruntime
+
         return f"ONNX Runtime {onnxruntime.__version__} as installed"
 
     @property

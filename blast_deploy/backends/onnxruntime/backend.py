@@ -10,7 +10,7 @@ from blast_deploy.artifact import Artifact
 from blast_deploy.backends.contract import Lowered
 from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle
 from blast_deploy.backends.onnxruntime.options import options_of
-from blast_deploy.errors import InvalidInputError
+from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.planning.layer import LinearLayer
 from blast_deploy.results import Plan, Rejected
 from blast_deploy.runner import Runner
@@ -77,6 +77,9 @@ def lower(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lowered:
 
 def open(artifact: Artifact, threads: int | None) -> Runner:
     """Open an artifact; see ``session_runner.py``."""
+    obstacle = runtime.import_obstacle()
+    if obstacle is not None:
+        raise UnsupportedMachineError(f"{artifact.path} cannot run here: {obstacle}")
     from blast_deploy.backends.onnxruntime.session_runner import SessionRunner
 
     return SessionRunner(artifact, threads)
