@@ -15,6 +15,7 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.load import load_model
 from blast_deploy.passes.save import save_mapped
 from blast_deploy.passes.widen_bfloat16 import WidenBfloat16
+from blast_deploy.runtime import check, open_session
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -37,7 +38,9 @@ def run_stock(
 
     Raises:
         InvalidInputError: If the runtime refuses the model or the inputs, with its words.
+        UnsupportedMachineError: If the runtime is missing or too old.
     """
+    check()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -47,7 +50,7 @@ def run_stock(
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         with _computable(model) as source:
-            session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            session = open_session(source, options)
         names = [output.name for output in session.get_outputs()]
         return [
             dict(zip(names, map(np.asarray, session.run(names, dict(sample))), strict=True))
@@ -70,16 +73,16 @@ def first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _computable(model: Path | bytes) -> Iterator[str | bytes]:
+def _computable(model: Path | bytes) -> Iterator[Path | bytes]:
     """Give what the runtime can load: the file itself, or a widened copy of one with bfloat16 layers."""
     if isinstance(model, bytes):
         yield model
         return
     graph = load_model(model)
     if not WidenBfloat16()(graph).modified:
-        yield str(model)
+        yield model
         return
     with tempfile.TemporaryDirectory() as folder:
         widened = Path(folder) / model.name
         save_mapped(graph, widened)
-        yield str(widened)
+        yield widened

@@ -77,5 +77,18 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     diagnosis = bd.diagnose()
     assert finding(diagnosis, "torch").remedy == "pip install 'blast-deploy[torch]'"
     assert not finding(diagnosis, "torch").needed
-    assert finding(diagnosis, "onnxscript").remedy == "pip install --upgrade onnxscript"
+    assert finding(diagnosis, "onnxscript").remedy == "pip install 'onnxscript<0.8,>=0.7'"
+    assert not diagnosis.healthy
+
+
+def test_a_package_outside_the_tested_range_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"onnxruntime": "1.17.3", "numpy": "3.0.0"}
+    monkeypatch.setattr(
+        "blast_deploy.doctor.version", lambda name: versions.get(name) or metadata.version(name)
+    )
+    diagnosis = bd.diagnose()
+    old, new = finding(diagnosis, "onnxruntime"), finding(diagnosis, "numpy")
+    assert old.detail == "1.17.3 is outside the supported range <2,>=1.18"
+    assert old.remedy == "pip install 'onnxruntime<2,>=1.18'"
+    assert new.detail == "3.0.0 is outside the supported range <3,>=1.24.2"
     assert not diagnosis.healthy

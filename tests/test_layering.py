@@ -21,7 +21,7 @@ LAYERS = (
     ("compression", "exporter", "compiler", "verification", "bench", "reporting", "inspection", "doctor"),
     (
         *("planning", "passes", "families", "checkpoints", "artifact", "runner", "backends", "targets"),
-        *("factors", "portable", "samples", "stock", "tolerance"),
+        *("factors", "portable", "runtime", "samples", "stock", "tolerance"),
     ),
     ("structures",),
     ("native", "_native", "reference", "results", "staging", "errors", "element_types"),

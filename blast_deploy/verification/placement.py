@@ -39,4 +39,5 @@ def _keeps(layer: LayerPlan, ran: str | None, manifest: Manifest) -> bool:
         return ran in manifest.operators.versions
     if layer.form == "body":
         return ran == FUNCTION_BODY
-    return ran is not None and ran != FUNCTION_BODY and ran not in _STRUCTURED_OPERATORS
+    # What is more than an operator's name is a function body, or computed by another provider than promised.
+    return ran is not None and ran.isidentifier() and ran not in _STRUCTURED_OPERATORS

@@ -9,12 +9,26 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import helper
-from portable_models import LayerSizes, dense_model, forcing, forward, inputs, random_layers, write_portable
+from portable_models import (
+    LayerSizes,
+    chain,
+    dense_model,
+    forcing,
+    forward,
+    inputs,
+    random_layers,
+    write_portable,
+)
 
 import blast_deploy as bd
 from blast_deploy import artifact as artifacts
 from blast_deploy.artifact import open_artifact
-from blast_deploy.backends.onnxruntime.nodes import LayerNodes, operators_of
+from blast_deploy.backends.onnxruntime import session_runner
+from blast_deploy.backends.onnxruntime.nodes import (
+    LayerNodes,
+    RanNode,
+    operators_of,
+)
 from blast_deploy.backends.onnxruntime.session import make_session
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.runner import FUNCTION_BODY
@@ -63,6 +77,21 @@ def test_taps_are_what_enters_and_leaves_each_layer(tmp_path: Path, form: str) -
     np.testing.assert_allclose(taps["block.1"][0], np.tanh(between), rtol=1e-4, atol=1e-5)
 
 
+def test_capture_leaves_nothing_behind(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = compiled(tmp_path, form)
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with bd.open(folder) as running:
+        for seed in range(2):
+            running.run_tapped(inputs(random_layers(), 2, 3, seed))
+            assert not list(scratch.iterdir())
+        running.executed_operators()
+    assert not list(scratch.iterdir())
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+
+
 def test_executed_operators_are_those_of_the_form(tmp_path: Path, form: str) -> None:
     expected = {"kernel": "BlastLinearPacked", "body": FUNCTION_BODY, "dense": "MatMul"}[form]
     with bd.open(compiled(tmp_path, form)) as running:
@@ -94,11 +123,66 @@ def test_what_ran_is_told_by_node_names() -> None:
         "b": LayerNodes(main=False, names=("b/MatMul", "b/Add"), calls_function=False),
         "c": LayerNodes(main=True, names=("c", "c/bias"), calls_function=False),
         "d": LayerNodes(main=True, names=("d",), calls_function=False),
+        "e": LayerNodes(main=True, names=("e", "e/bias"), calls_function=False),
     }
-    ran = {"a": "BlastLinearPacked", "b/Add": "Add", "c/MatMulAddFusion": "Gemm", "d.1": "MatMul"}
-    assert operators_of(layers, ran) == {"a": "BlastLinearPacked", "b": FUNCTION_BODY, "c": "Gemm"}
-    inlined = operators_of(layers, {"_inlfunc_BlastLinear_n0": "MatMul"})
-    assert inlined == {"a.1": FUNCTION_BODY}
+    ran = {
+        "a": RanNode("BlastLinearPacked"),
+        "b/Add": RanNode("Add"),
+        "c/MatMulAddFusion": RanNode("Gemm"),
+        "d.1": RanNode("MatMul"),
+        "fused e/MatMulAddFusion": RanNode("FusedGemm"),
+    }
+    told = {"a": "BlastLinearPacked", "b": FUNCTION_BODY, "c": "Gemm", "e": "FusedGemm"}
+    assert operators_of(layers, ran) == told
+    assert operators_of(layers, {"_inlfunc_BlastLinear_n0": RanNode("MatMul")}) == {"a.1": FUNCTION_BODY}
+
+
+def test_a_provider_that_is_not_the_cpu_is_told() -> None:
+    layers = {
+        "a": LayerNodes(main=True, names=("a",), calls_function=False),
+        "b": LayerNodes(main=False, names=("b/MatMul", "b/Add"), calls_function=False),
+        "c": LayerNodes(main=True, names=("c", "c/bias"), calls_function=False),
+    }
+    ran = {
+        "a": RanNode("BlastLinearPacked", "OtherExecutionProvider"),
+        "b/MatMul": RanNode("MatMul"),
+        "b/Add": RanNode("Add", "OtherExecutionProvider"),
+        "c": RanNode("MatMul"),
+        "c/bias": RanNode("Add", "OtherExecutionProvider"),
+    }
+    assert operators_of(layers, ran) == {
+        "a": "BlastLinearPacked on OtherExecutionProvider",
+        "b": "function body on OtherExecutionProvider",
+        "c": "MatMul on OtherExecutionProvider",
+    }
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Tanh", "Sigmoid"])
+def test_what_was_decided_and_what_ran_agree(
+    tmp_path: Path, form: str, activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session's own word and a profile; on a flat input ONNX Runtime fuses a dense layer twice."""
+    model = chain(random_layers())
+    model.graph.node[1].op_type = activation
+    for value in (model.graph.input[0], model.graph.output[0]):
+        del value.type.tensor_type.shape.dim[0]
+    onnx.save(model, tmp_path / "flat.onnx")
+    np.savez(tmp_path / "samples.npz", x=inputs(random_layers(), 1, 5)["x"][0])
+    bd.compile(tmp_path / "flat.onnx", forcing(form), tmp_path / "artifact", samples=tmp_path / "samples.npz")
+    expected = {"kernel": "BlastLinearPacked", "body": FUNCTION_BODY, "dense": "Gemm"}[form]
+    with bd.open(tmp_path / "artifact") as running:
+        decided = running.executed_operators()
+        monkeypatch.setattr(session_runner, "read_assignment", lambda session: None)
+        ran = running.executed_operators()
+    assert {name: operator.removeprefix("Fused") for name, operator in ran.items()} == {
+        "block.0": expected,
+        "block.1": expected,
+    }
+    assert {name: operator.removeprefix("Fused") for name, operator in decided.items()} == {
+        "block.0": expected,
+        "block.1": expected,
+    }
+    assert bd.verify(tmp_path / "artifact", layers=True).verdict == "passed"
 
 
 def test_the_same_layer_called_twice_counts_twice(tmp_path: Path) -> None:

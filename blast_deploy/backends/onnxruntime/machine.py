@@ -7,12 +7,6 @@ from blast_deploy.backends.onnxruntime.options import Options
 from blast_deploy.errors import BlastDeployError, UnsupportedMachineError
 
 
-def release(version: str) -> tuple[int, int]:
-    """Major and minor number of a runtime's version."""
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
-
-
 def library_obstacle() -> str | None:
     """Why the operator library cannot be used here; None when it can."""
     try:

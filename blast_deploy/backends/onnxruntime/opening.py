@@ -8,10 +8,11 @@ import onnx_ir as ir
 import onnxruntime
 
 from blast_deploy.artifact import Artifact
-from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle, release
+from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle
 from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.passes.load import load_model
+from blast_deploy.runtime import release
 from blast_deploy.structures.contract import OPERATORS
 
 
