@@ -210,7 +210,7 @@ def own_files(folder: Path) -> frozenset[str] | None:
     """Relative paths of what compile wrote into a folder, damaged or not; None for any other folder."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Listing)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not manifest.tool.startswith(TOOL):
         return None
@@ -241,7 +241,7 @@ def decode(content: bytes, origin: Path) -> Manifest:
                 "upgrade blast-deploy"
             )
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"{origin} is damaged ({error}); copy or compile the artifact again"
         ) from error

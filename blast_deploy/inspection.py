@@ -145,7 +145,7 @@ def _artifact(artifact: Artifact) -> Inspection:
 def _folder(path: Path) -> Inspection:
     config = _read_config(path)
     tensors = _read_headers(path)
-    layers = tuple(_folder_layer(name, entry, tensors) for name, entry in _section(path, config).items())
+    layers = tuple(_folder_layer(path, name, entry, tensors) for name, entry in _section(path, config).items())
     factors = {f"{layer.name}.{factor}" for layer in layers for factor in ("U", "S", "V")}
     rest = [tensor for name, tensor in tensors.items() if name not in factors]
     plain = sum(tensor.size for tensor in rest)
@@ -181,7 +181,9 @@ def _layer(layer: LinearLayer) -> InspectedLayer:
     )
 
 
-def _folder_layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Tensor]) -> InspectedLayer:
+def _folder_layer(
+    path: Path, name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Tensor]
+) -> InspectedLayer:
     try:
         dtype = tensors[f"{name}.U"].dtype
         first, second = entry["blocks"]
@@ -197,14 +199,14 @@ def _folder_layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Te
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"structured layer {name} is not described completely ({error!r}); compress the model again"
+            f"structured layer {name} of {path} is not described completely ({error!r}); compress the model again"
         ) from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"{path / _CONFIG} is no readable JSON ({error}); copy the folder again"
         ) from error

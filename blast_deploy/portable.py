@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from blast_deploy import reference
 from blast_deploy.artifact import LayerRecord, Size
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.load import load_model
 from blast_deploy.passes.name_layers import NameLayers
+from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
 from blast_deploy.planning.layer import LinearLayer, blast_layer
 from blast_deploy.results import Form, TensorSpec
@@ -143,7 +143,7 @@ def _complete(graph: ir.Model) -> None:
     NameLayers()(graph)
     layers = structured_layers(graph)
     if any(layer.input.shape is None or layer.output.type is None for layer in layers):
-        ShapeInferencePass()(graph)
+        infer_shapes(graph, strict=True)
     for layer in layers:
         layer.output.type = layer.output.type or ir.TensorType(layer.element_type)
 

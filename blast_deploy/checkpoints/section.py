@@ -64,7 +64,7 @@ def read(folder: Path) -> StructuredSection | None:
         )
     try:
         structured = msgspec.convert(section, StructuredSection)
-    except msgspec.ValidationError as error:
+    except ValueError as error:
         raise InvalidInputError(
             f"the section {SECTION!r} of {folder / CONFIG} is damaged ({error}); compress the model again"
         ) from error
@@ -113,7 +113,7 @@ def _raw_section(folder: Path) -> object:
         raise InvalidInputError(f"{folder} has no {CONFIG}; give the folder of a Hugging Face model")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{file} is no readable JSON ({error}); copy the folder again") from error
     if not isinstance(values, dict):
         raise InvalidInputError(f"{file} holds no JSON object; copy the folder again")
