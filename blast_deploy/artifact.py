@@ -266,7 +266,7 @@ def store(folder: Path, roles: dict[str, Role]) -> tuple[StoredFile, ...]:
 
 def file_faults(artifact: Artifact) -> tuple[str, ...]:
     """What is wrong with the files by presence, size and header, in words; nothing is read whole."""
-    faults = (_file_fault(artifact.path / file.path, file) for file in artifact.manifest.files)
+    faults = (_file_fault(artifact.path, file) for file in artifact.manifest.files)
     return tuple(fault for fault in faults if fault is not None)
 
 
@@ -279,7 +279,14 @@ def hash_faults(artifact: Artifact) -> tuple[str, ...]:
     )
 
 
-def _file_fault(path: Path, file: StoredFile) -> str | None:
+def _file_fault(folder: Path, file: StoredFile) -> str | None:
+    try:
+        return _content_fault(folder / file.path, file)
+    except OSError as error:
+        return f"{file.path} cannot be read ({error.strerror})"
+
+
+def _content_fault(path: Path, file: StoredFile) -> str | None:
     if not path.is_file():
         return f"{file.path} is missing"
     size = path.stat().st_size

@@ -159,7 +159,14 @@ def _spec(value: ir.Value) -> TensorSpec:
         raise InvalidInputError(f"{name} has no declared shape or element type")
     shape = tuple(_axis(axis) for axis in value.shape)
     unnamed = tuple(f"{name}_{index}" if axis is None else axis for index, axis in enumerate(shape))
-    return TensorSpec(name, str(value.dtype.numpy().name), unnamed)
+    return TensorSpec(name, _numpy_name(name, value.dtype), unnamed)
+
+
+def _numpy_name(name: str, dtype: ir.DataType) -> str:
+    try:
+        return str(dtype.numpy().name)
+    except TypeError as error:
+        raise InvalidInputError(f"{name} has element type {dtype.name}, which NumPy does not have") from error
 
 
 def _axis(axis: object) -> int | str | None:

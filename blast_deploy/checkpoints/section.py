@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from torch import nn
@@ -53,7 +54,7 @@ def read(folder: Path) -> StructuredSection | None:
         InvalidInputError: If there is no folder or no readable configuration, its format is newer, or the
             structure is not known.
     """
-    section = _raw_section(folder)
+    section = read_config(folder).get(SECTION)
     if section is None:
         return None
     version = section.get("format_version") if isinstance(section, dict) else None
@@ -94,18 +95,28 @@ def insert(section: StructuredSection, module: nn.Module, folder: Path) -> None:
                 f"{folder / CONFIG} gives layer {name!r} as {layer.out_features} x {layer.in_features}, "
                 f"the model has it as {linear.out_features} x {linear.in_features}; compress the model again"
             )
-        structured = BlastLinear(
-            layer.in_features,
-            layer.out_features,
-            blocks=layer.blocks,
-            rank=layer.rank,
-            bias=layer.bias,
-            device="meta",
-        )
+        try:
+            structured = BlastLinear(
+                layer.in_features,
+                layer.out_features,
+                blocks=layer.blocks,
+                rank=layer.rank,
+                bias=layer.bias,
+                device="meta",
+            )
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                f"{folder / CONFIG} gives layer {name!r} sizes that no layer has: {error}"
+            ) from error
         module.set_submodule(name, structured)
 
 
-def _raw_section(folder: Path) -> object:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read ``config.json`` of a model folder.
+
+    Raises:
+        InvalidInputError: If there is none, or it is no readable JSON object.
+    """
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is no folder; give the folder of a Hugging Face model")
     file = folder / CONFIG
@@ -117,5 +128,4 @@ def _raw_section(folder: Path) -> object:
         raise InvalidInputError(f"{file} is no readable JSON ({error}); copy the folder again") from error
     if not isinstance(values, dict):
         raise InvalidInputError(f"{file} holds no JSON object; copy the folder again")
-    section: object = values.get(SECTION)
-    return section
+    return values

@@ -23,6 +23,7 @@ def load_model(path: str | Path) -> ir.Model:
         raise InvalidInputError(f"{file} does not exist; give an ONNX file, such as export writes")
     try:
         model = ir.load(file)
+        tensors = list(_tensors(model))
     except Exception as error:  # protobuf and onnx-ir raise many types for bytes that are no model
         reason = _first_cause(error)
         raise InvalidInputError(f"{file} is no readable ONNX model ({reason}); export it again") from error
@@ -30,7 +31,9 @@ def load_model(path: str | Path) -> ir.Model:
         raise InvalidInputError(
             f"{file} holds no ONNX graph with outputs; it may be cut short, export it again"
         )
-    tensors = list(_tensors(model))
+    for tensor in tensors:
+        if tensor.dtype == ir.DataType.UNDEFINED:
+            raise InvalidInputError(f"weight {tensor.name!r} of {file} has no element type; export it again")
     for tensor in tensors:
         if isinstance(tensor, ir.ExternalTensor):
             _check_external(tensor, file)
@@ -49,12 +52,13 @@ def _first_cause(error: BaseException) -> str:
 
 def _check_external(tensor: ir.ExternalTensor, file: Path) -> None:
     folder = file.resolve().parent
-    location = Path(tensor.location)
     try:
+        location = Path(tensor.location)
         target = (folder / location).resolve()
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long or with a zero byte, links in a ring
+    except (OSError, ValueError, RuntimeError, TypeError) as error:  # no text, a zero byte, links in a ring
         raise InvalidInputError(
-            f"{file} keeps weight {tensor.name!r} at {location}, which is no path ({error}); export it again"
+            f"{file} keeps weight {tensor.name!r} at {tensor.location!r}, which is no path ({error}); "
+            "export it again"
         ) from error
     if location.is_absolute() or not target.is_relative_to(folder):
         raise InvalidInputError(
