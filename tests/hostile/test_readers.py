@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readers import READERS
 
-EXAMPLES = 150
-SLOW_EXAMPLES = 5000
+EXAMPLES = 300
+SLOW_EXAMPLES = 2000
 ROUNDS = 3
 """Most times that one file is damaged."""
 
