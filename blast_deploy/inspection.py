@@ -145,7 +145,9 @@ def _artifact(artifact: Artifact) -> Inspection:
 def _folder(path: Path) -> Inspection:
     config = _read_config(path)
     tensors = _read_headers(path)
-    layers = tuple(_folder_layer(path, name, entry, tensors) for name, entry in _section(path, config).items())
+    layers = tuple(
+        _folder_layer(path, name, entry, tensors) for name, entry in _section(path, config).items()
+    )
     factors = {f"{layer.name}.{factor}" for layer in layers for factor in ("U", "S", "V")}
     rest = [tensor for name, tensor in tensors.items() if name not in factors]
     plain = sum(tensor.size for tensor in rest)

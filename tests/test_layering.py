@@ -24,7 +24,7 @@ LAYERS = (
         *("factors", "portable", "samples", "stock", "tolerance"),
     ),
     ("structures",),
-    ("native", "_native", "reference", "results", "staging", "errors"),
+    ("native", "_native", "reference", "results", "staging", "temporary", "exchange", "locks", "errors"),
 )
 STAGES = LAYERS[2]
 TORCH = {"compression", "exporter", "checkpoints", "families", "demo"}

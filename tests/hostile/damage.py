@@ -52,7 +52,9 @@ def damage_bytes(content: bytes, decisions: Decisions) -> bytes:
 def damage_json(content: bytes, decisions: Decisions) -> bytes:
     """Replace, remove or repeat one value of a JSON document."""
     document = json.loads(content)
-    places = list(_places(document))
+    places = list(_places(document)) if isinstance(document, (dict, list)) else []
+    if not places:
+        raise ValueError("it has no values")
     holder, key = decisions.pick(places)
     kind = decisions.below(8)
     if kind == 0:
@@ -82,6 +84,8 @@ def damage_header(content: bytes, decisions: Decisions) -> bytes:
 def damage_toml(content: bytes, decisions: Decisions) -> bytes:
     """Replace, remove or repeat one line of a TOML document, or the value in it."""
     lines = content.decode().splitlines()
+    if not lines:
+        raise ValueError("it has no lines")
     at = decisions.below(len(lines))
     kind = decisions.below(4)
     if kind == 0:
@@ -186,6 +190,6 @@ def _value(field: FieldDescriptor, decisions: Decisions, texts: Sequence[str]) -
     if kind == FieldDescriptor.CPPTYPE_ENUM:
         return decisions.pick([value.number for value in field.enum_type.values])
     if kind in (FieldDescriptor.CPPTYPE_UINT64, FieldDescriptor.CPPTYPE_UINT32):
-        return decisions.pick([number for number in INTEGERS if number >= 0][: 9])
+        return decisions.pick([number for number in INTEGERS if number >= 0][:9])
     bits = 32 if kind == FieldDescriptor.CPPTYPE_INT32 else 64
     return decisions.pick([n for n in INTEGERS if -(2 ** (bits - 1)) <= n < 2 ** (bits - 1)])

@@ -55,7 +55,7 @@ class Reader:
             return damage_bytes(content, decisions)
         try:
             return self.damage(content, decisions)
-        except ValueError:  # it cannot be read as its format any more
+        except (ValueError, RecursionError):  # it cannot be read as its format any more
             return damage_bytes(content, decisions)
 
     def judge(self, content: bytes) -> bool:
