@@ -210,7 +210,7 @@ def own_files(folder: Path) -> frozenset[str] | None:
     """Relative paths of what compile wrote into a folder, damaged or not; None for any other folder."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Listing)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not manifest.tool.startswith(TOOL):
         return None
@@ -241,7 +241,7 @@ def decode(content: bytes, origin: Path) -> Manifest:
                 "upgrade blast-deploy"
             )
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"{origin} is damaged ({error}); copy or compile the artifact again"
         ) from error
@@ -266,7 +266,7 @@ def store(folder: Path, roles: dict[str, Role]) -> tuple[StoredFile, ...]:
 
 def file_faults(artifact: Artifact) -> tuple[str, ...]:
     """What is wrong with the files by presence, size and header, in words; nothing is read whole."""
-    faults = (_file_fault(artifact.path / file.path, file) for file in artifact.manifest.files)
+    faults = (_file_fault(artifact.path, file) for file in artifact.manifest.files)
     return tuple(fault for fault in faults if fault is not None)
 
 
@@ -279,7 +279,14 @@ def hash_faults(artifact: Artifact) -> tuple[str, ...]:
     )
 
 
-def _file_fault(path: Path, file: StoredFile) -> str | None:
+def _file_fault(folder: Path, file: StoredFile) -> str | None:
+    try:
+        return _content_fault(folder / file.path, file)
+    except OSError as error:
+        return f"{file.path} cannot be read ({error.strerror})"
+
+
+def _content_fault(path: Path, file: StoredFile) -> str | None:
     if not path.is_file():
         return f"{file.path} is missing"
     size = path.stat().st_size

@@ -155,7 +155,7 @@ def _folder(path: Path) -> Inspection:
     published = config.get("model_type") == _PUBLISHED
     tensors = _read_published(path) if published else _read_headers(path)
     described = _described(path, tensors) if published else _section(path, config)
-    layers = tuple(_folder_layer(name, entry, tensors) for name, entry in described.items())
+    layers = tuple(_folder_layer(path, name, entry, tensors) for name, entry in described.items())
     factors = {f"{layer.name}.{factor}" for layer in layers for factor in ("U", "S", "V")}
     rest = [tensor for name, tensor in tensors.items() if name not in factors]
     plain = sum(tensor.size for tensor in rest)
@@ -191,7 +191,9 @@ def _layer(layer: LinearLayer) -> InspectedLayer:
     )
 
 
-def _folder_layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Tensor]) -> InspectedLayer:
+def _folder_layer(
+    path: Path, name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Tensor]
+) -> InspectedLayer:
     try:
         dtype = tensors[f"{name}.U"].dtype
         first, second = entry["blocks"]
@@ -207,7 +209,8 @@ def _folder_layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Te
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"structured layer {name} is not described completely ({error!r}); compress the model again"
+            f"structured layer {name} of {path} is not described completely ({error!r}); "
+            "compress the model again"
         ) from error
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from blast_deploy import reference
 from blast_deploy.artifact import LayerRecord, Size
@@ -15,6 +14,7 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.load import load_model
 from blast_deploy.passes.name_layers import NameLayers
 from blast_deploy.passes.seal import break_seal
+from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
 from blast_deploy.planning.layer import LinearLayer, blast_layer
 from blast_deploy.results import Form, TensorSpec
@@ -138,7 +138,7 @@ def _complete(graph: ir.Model) -> None:
     NameLayers()(graph)
     layers = structured_layers(graph)
     if any(layer.input.shape is None or layer.output.type is None for layer in layers):
-        ShapeInferencePass()(graph)
+        infer_shapes(graph, strict=True)
     for layer in layers:
         layer.output.type = layer.output.type or ir.TensorType(layer.element_type)
 
@@ -158,7 +158,14 @@ def _spec(value: ir.Value) -> TensorSpec:
         )
     shape = tuple(_axis(axis) for axis in value.shape)
     unnamed = tuple(f"{name}_{index}" if axis is None else axis for index, axis in enumerate(shape))
-    return TensorSpec(name, str(value.dtype.numpy().name), unnamed)
+    return TensorSpec(name, _numpy_name(name, value.dtype), unnamed)
+
+
+def _numpy_name(name: str, dtype: ir.DataType) -> str:
+    try:
+        return str(dtype.numpy().name)
+    except TypeError as error:
+        raise InvalidInputError(f"{name} has element type {dtype.name}, which NumPy does not have") from error
 
 
 def _axis(axis: object) -> int | str | None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
-import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from blast_deploy.errors import DiskFullError, InvalidInputError, OutputExistsError
+from blast_deploy.exchange import exchange
+from blast_deploy.temporary import temporary_sibling
 
 OwnFiles = Callable[[Path], Collection[str] | None]
 """Relative paths of the files that this tool made in a folder; None where it did not make the folder."""
@@ -23,7 +22,8 @@ def staged_folder(output: Path, *, own_files: OwnFiles, force: bool) -> Iterator
     """Give a temporary sibling of ``output`` to write into, and rename it into place at the end.
 
     When the block raises or is interrupted, the temporary folder is removed and ``output`` is as before.
-    When the process is killed, what remains is a hidden folder whose name ends in ``.partial``.
+    When the process is killed, what remains is a hidden folder whose name ends in ``.partial``, and the next
+    run into the same output clears it away.
 
     Args:
         output: The folder to make.
@@ -38,21 +38,26 @@ def staged_folder(output: Path, *, own_files: OwnFiles, force: bool) -> Iterator
     """
     check_output(output, own_files=own_files, force=force)
     place = output.resolve()
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise InvalidInputError(
-            f"nothing can be written beside {output} ({error}); choose another output"
-        ) from error
-    try:
+    with sibling(place, folder=True) as temporary:
         with full_disk_explained(output):
             yield temporary
         # Another run may have made the output meanwhile.
         check_output(output, own_files=own_files, force=force)
         _move_into_place(temporary, place)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def staged_file(path: Path) -> Iterator[Path]:
+    """Give an empty temporary sibling of a file to write to, and rename it into place at the end.
+
+    Raises:
+        InvalidInputError: If nothing can be written there.
+        DiskFullError: If the disk is full.
+    """
+    with sibling(path, folder=False) as temporary:
+        with full_disk_explained(path):
+            yield temporary
+        temporary.replace(path)
 
 
 def check_output(output: Path, *, own_files: OwnFiles, force: bool) -> None:
@@ -93,7 +98,8 @@ def check_writable(path: Path) -> None:
     Raises:
         InvalidInputError: If nothing can be written in its folder.
     """
-    _make_beside(path).unlink()
+    with sibling(path, folder=False):
+        pass
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -103,26 +109,27 @@ def write_whole(path: Path, content: bytes) -> None:
         InvalidInputError: If it cannot be written there.
         DiskFullError: If the disk is full.
     """
-    temporary = _make_beside(path)
-    try:
-        with full_disk_explained(path):
-            temporary.write_bytes(content)
-        # Temporary files are made for their owner's eyes only.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with staged_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
-def _make_beside(path: Path) -> Path:
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    except OSError as error:
-        raise InvalidInputError(
-            f"{path} cannot be written ({error.strerror}); choose another output"
-        ) from error
-    os.close(handle)
-    return Path(name)
+@contextmanager
+def sibling(output: Path, *, folder: bool) -> Iterator[Path]:
+    """Make a hidden file or folder beside an output, to write into; see ``temporary_sibling``.
+
+    Raises:
+        InvalidInputError: If nothing can be written there.
+        DiskFullError: If the disk is full.
+    """
+    with ExitStack() as stack:
+        try:
+            with full_disk_explained(output):
+                temporary = stack.enter_context(temporary_sibling(output, folder=folder))
+        except OSError as error:
+            raise InvalidInputError(
+                f"nothing can be written beside {output} ({error.strerror}); choose another output"
+            ) from error
+        yield temporary
 
 
 def _foreign_content(folder: Path, own_files: OwnFiles) -> str | None:
@@ -142,6 +149,9 @@ def _is_folder(path: Path) -> bool:
 def _move_into_place(temporary: Path, output: Path) -> None:
     if not output.exists():
         temporary.rename(output)
+        return
+    # The temporary sibling then is what was replaced, and is removed as ever.
+    if exchange(temporary, output):
         return
     replaced = temporary.with_name(f"{temporary.name}.replaced")
     output.rename(replaced)

@@ -137,9 +137,11 @@ def decode(content: bytes, origin: str) -> Target:
         InvalidInputError: Naming the file and the key.
     """
     try:
-        target = msgspec.convert(tomllib.loads(content.decode()), Target)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"target file {origin} is not valid TOML ({error}); mend it") from error
+    try:
+        target = msgspec.convert(values, Target)
     except msgspec.ValidationError as error:
         raise InvalidInputError(
             f"target file {origin} is not a target ({_spoken(error)}); mend it"

@@ -24,7 +24,10 @@ LAYERS = (
         *("factors", "portable", "runtime", "samples", "stock", "tolerance"),
     ),
     ("structures",),
-    ("native", "_native", "reference", "results", "staging", "errors", "element_types"),
+    (
+        *("native", "_native", "reference", "results", "staging", "temporary", "exchange", "locks"),
+        *("errors", "element_types"),
+    ),
 )
 STAGES = LAYERS[2]
 TORCH = {"compression", "exporter", "checkpoints", "families", "demo"}

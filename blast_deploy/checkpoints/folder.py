@@ -24,6 +24,7 @@ from blast_deploy import __version__, reference
 from blast_deploy.checkpoints import blast_llama
 from blast_deploy.checkpoints.blast_llama_config import MODEL_TYPE
 from blast_deploy.checkpoints.factoriser import insert_factors
+from blast_deploy.checkpoints.scale import check_scale
 from blast_deploy.checkpoints.section import (
     CONFIG,
     SECTION,
@@ -33,7 +34,7 @@ from blast_deploy.checkpoints.section import (
     read,
     read_config,
 )
-from blast_deploy.errors import InvalidInputError, MissingExtraError
+from blast_deploy.errors import BlastDeployError, InvalidInputError, MissingExtraError
 from blast_deploy.reference import Reference
 from blast_deploy.staging import staged_folder
 
@@ -156,13 +157,19 @@ def load(path: str | Path, *, factors: str | Path | None = None) -> nn.Module:
     if not published:
         _check_weights(path)
     with _quiet_transformers():
-        if published:
-            module = blast_llama.load(values, path / CONFIG)
-        else:
-            _check_model_type(values, path)
-            module = _load_dense(path) if section is None else _load_structured(path, section)
-    if factors is not None:
-        insert_factors(factors, module)
+        try:
+            if published:
+                module = blast_llama.load(values, path / CONFIG)
+            else:
+                _check_model_type(values, path)
+                check_scale(path, structured=section is not None)
+                module = _load_dense(path) if section is None else _load_structured(path, section)
+            if factors is not None:
+                insert_factors(factors, module)
+        except BlastDeployError:
+            raise
+        except Exception as error:  # for a configuration that makes no sense transformers raises anything
+            raise _unloadable(path, error) from error
     return module.eval()
 
 
@@ -225,16 +232,9 @@ def _check_model_type(values: Mapping[str, Any], path: Path) -> None:
 def _load_dense(path: Path) -> nn.Module:
     from transformers import AutoModel
 
-    try:
-        module, report = AutoModel.from_pretrained(
-            path,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise _unloadable(path, error) from error
+    module, report = AutoModel.from_pretrained(
+        path, local_files_only=True, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+    )
     missing = sorted(report["missing_keys"])
     if missing:
         raise InvalidInputError(
@@ -248,13 +248,10 @@ def _load_dense(path: Path) -> nn.Module:
 def _load_structured(path: Path, section: StructuredSection) -> nn.Module:
     from transformers import AutoConfig, AutoModel
 
-    try:
-        tensors = load_file(path / WEIGHTS)
-        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        delattr(config, SECTION)
-        module: nn.Module = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise _unloadable(path, error) from error
+    tensors = load_file(path / WEIGHTS)
+    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    delattr(config, SECTION)
+    module: nn.Module = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     insert(section, module, path)
     expected = module.state_dict()
     wrong = sorted(expected.keys() ^ tensors.keys()) or [

@@ -65,7 +65,7 @@ def read(folder: Path) -> StructuredSection | None:
         )
     try:
         structured = msgspec.convert(section, StructuredSection)
-    except msgspec.ValidationError as error:
+    except ValueError as error:
         raise InvalidInputError(
             f"the section {SECTION!r} of {folder / CONFIG} is damaged ({error}); compress the model again"
         ) from error
@@ -95,14 +95,19 @@ def insert(section: StructuredSection, module: nn.Module, folder: Path) -> None:
                 f"{folder / CONFIG} gives layer {name!r} as {layer.out_features} x {layer.in_features}, "
                 f"the model has it as {linear.out_features} x {linear.in_features}; compress the model again"
             )
-        structured = BlastLinear(
-            layer.in_features,
-            layer.out_features,
-            blocks=layer.blocks,
-            rank=layer.rank,
-            bias=layer.bias,
-            device="meta",
-        )
+        try:
+            structured = BlastLinear(
+                layer.in_features,
+                layer.out_features,
+                blocks=layer.blocks,
+                rank=layer.rank,
+                bias=layer.bias,
+                device="meta",
+            )
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                f"{folder / CONFIG} gives layer {name!r} sizes that no layer has: {error}"
+            ) from error
         module.set_submodule(name, structured)
 
 
@@ -119,7 +124,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise InvalidInputError(f"{folder} has no {CONFIG}; give the folder of a Hugging Face model")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{file} is no readable JSON ({error}); copy the folder again") from error
     if not isinstance(values, dict):
         raise InvalidInputError(f"{file} holds no JSON object; copy the folder again")

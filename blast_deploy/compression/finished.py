@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import weakref
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.locks import lock
 from blast_deploy.staging import full_disk_explained
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
@@ -40,7 +40,7 @@ class FinishedLayers:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._unlock = weakref.finalize(self, os.close, _lock(folder))
+            self._unlock = weakref.finalize(self, _close, _lock(folder))
             if _matches(folder, fingerprint):
                 return
             _clear(folder)
@@ -90,25 +90,22 @@ def _matches(folder: Path, fingerprint: str) -> bool:
         return False
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path) -> int | None:
     """Lock a folder; gives the descriptor that holds the lock until it is closed."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    if not _locked(descriptor) or not os.path.samestat(os.fstat(descriptor), folder.stat()):
-        os.close(descriptor)
+    try:
+        descriptor = lock(folder)
+    except OSError:  # a file system without locks leaves it to the user to start no second run
+        return None
+    if descriptor is None:
         raise InvalidInputError(
             f"another run is using {folder} for the same output; wait for it or choose another output"
         )
     return descriptor
 
 
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks leaves it to the user to start no second run
-        return True
-    return True
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def _clear(folder: Path) -> None:

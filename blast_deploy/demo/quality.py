@@ -62,7 +62,7 @@ def load_tokenizer(folder: Path) -> Any:
     """Load a model folder's tokenizer, without any network."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def embed_pairs(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from blast_deploy import reference
 from blast_deploy.errors import InvalidInputError, OutputExistsError
 from blast_deploy.passes.save import data_path
-from blast_deploy.staging import full_disk_explained
+from blast_deploy.staging import full_disk_explained, sibling
 
 
 def check_output(path: Path, force: bool) -> None:
@@ -41,33 +39,43 @@ def staged_files(path: Path, force: bool) -> Iterator[Path]:
     """Give the model's path in a temporary folder beside ``path``, and move what was written into place.
 
     The model itself is moved last, so it never stands without its data. If the block raises, nothing is left
-    and what stood there is untouched.
+    and what stood there is untouched; a killed process leaves a hidden folder, which the next run into the
+    same output clears away.
 
     Raises:
         InvalidInputError: If nothing can be written there.
         DiskFullError: If the disk is full.
         OutputExistsError: If one of the files has come to exist meanwhile and ``force`` is not given.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    except OSError as error:
-        raise InvalidInputError(
-            f"nothing can be written beside {path} ({error.strerror}); choose another output"
-        ) from error
-    try:
+    with sibling(path, folder=True) as folder:
         staged = folder / path.name
         with full_disk_explained(path):
             yield staged
         # Another run may have made them meanwhile.
         check_output(path, force)
+        _replace(staged, path, folder / "replaced")
+
+
+def _replace(staged: Path, path: Path, aside: Path) -> None:
+    """Move files into place; the old model goes first and the new one comes last.
+
+    So at no moment does a model stand with the data or the reference of another.
+    """
+    aside.mkdir()
+    before = [file for file in _files(path) if file.exists()]
+    try:
+        for file in reversed(before):
+            file.replace(aside / file.name)
         for source, target in zip(_files(staged), _files(path), strict=True):
             if source.exists():
                 source.replace(target)
-            else:
-                target.unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        for file in _files(path):
+            if (aside / file.name).exists():
+                (aside / file.name).replace(file)
+            elif file not in before:
+                file.unlink(missing_ok=True)
+        raise
 
 
 def _files(path: Path) -> tuple[Path, Path, Path]:

@@ -8,13 +8,14 @@ from pathlib import Path
 import onnx_ir as ir
 
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.passes.well_formed import check_well_formed
 
 
 def load_model(path: str | Path) -> ir.Model:
     """Read an ONNX file; its external weights are checked to be there and stay on disk.
 
     Raises:
-        InvalidInputError: If the file is missing, cut short or no ONNX model, or its external data is
+        InvalidInputError: If the file is missing, cut short or no valid ONNX model, or its external data is
             missing, cut short, or outside the model's folder.
     """
     file = Path(path)
@@ -22,32 +23,51 @@ def load_model(path: str | Path) -> ir.Model:
         raise InvalidInputError(f"{file} does not exist; give an ONNX file, such as export writes")
     try:
         model = ir.load(file)
+        tensors = list(_tensors(model))
     except Exception as error:  # protobuf and onnx-ir raise many types for bytes that are no model
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = _first_cause(error)
         raise InvalidInputError(f"{file} is no readable ONNX model ({reason}); export it again") from error
     if not model.graph.outputs:
         raise InvalidInputError(
             f"{file} holds no ONNX graph with outputs; it may be cut short, export it again"
         )
-    for tensor in _tensors(model):
+    for tensor in tensors:
+        if tensor.dtype == ir.DataType.UNDEFINED:
+            raise InvalidInputError(f"weight {tensor.name!r} of {file} has no element type; export it again")
+    for tensor in tensors:
         if isinstance(tensor, ir.ExternalTensor):
             _check_external(tensor, file)
         elif isinstance(tensor, ir.TensorProtoTensor):
             _check_embedded(tensor, file)
+    check_well_formed(file, any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors))
     return model
+
+
+def _first_cause(error: BaseException) -> str:
+    """The first line of the innermost error: onnx-ir's outer ones only say which of its functions failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _check_external(tensor: ir.ExternalTensor, file: Path) -> None:
     folder = file.resolve().parent
-    location = Path(tensor.location)
-    target = (folder / location).resolve()
+    try:
+        location = Path(tensor.location)
+        target = (folder / location).resolve()
+    except (OSError, ValueError, RuntimeError, TypeError) as error:  # no text, a zero byte, links in a ring
+        raise InvalidInputError(
+            f"{file} keeps weight {tensor.name!r} at {tensor.location!r}, which is no path ({error}); "
+            "export it again"
+        ) from error
     if location.is_absolute() or not target.is_relative_to(folder):
         raise InvalidInputError(
             f"{file} keeps weight {tensor.name!r} at {location}, outside its own folder, which is not "
             "allowed; export it again"
         )
     if not target.is_file():
-        raise InvalidInputError(f"{file} needs {location} beside it, which is missing; copy it along")
+        missing = "is no file" if target.exists() else "is missing"
+        raise InvalidInputError(f"{file} needs {location} beside it, which {missing}; copy it along")
     offset, length = tensor.offset or 0, tensor.length
     if offset < 0 or (length is not None and length != tensor.nbytes):
         raise InvalidInputError(

@@ -140,6 +140,8 @@ def _layer(node: ir.Node) -> StructuredLayer:
             f"layer {name!r} must have {len(BLAST_LINEAR.inputs)} inputs (got {len(node.inputs)}); "
             "give zeros where it has no bias"
         )
+    if len(node.outputs) != 1:
+        raise InvalidInputError(f"layer {name!r} must have one output (got {len(node.outputs)})")
     _given(node, 0, name)
     out_features, in_features = (_size(node, each, name) for each in ("out_features", "in_features"))
     u, s, v, bias = (_constant(node, index, name) for index in (1, 2, 3, 4))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.identity import LAYER, LayerPorts, layer_ports, mark
+from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import structured_layers
 
 
@@ -35,7 +35,7 @@ class Taps(ir.passes.InPlacePass):
                 mark([layer.node], layer.name, layer.input.name or "")
                 layer.output.type = layer.output.type or ir.TensorType(layer.element_type)
         if any(port.output.shape is None for port in layer_ports(model)):
-            ShapeInferencePass(check_type=False, strict_mode=False)(model)
+            infer_shapes(model)
         values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
         ports = layer_ports(model)
         for port in ports:

@@ -74,18 +74,18 @@ def read_documents(paths: Sequence[str | Path]) -> Documents:
 
 def _read_result(path: Path) -> tuple[str, Any]:
     try:
-        content = msgspec.json.decode(path.read_bytes())
+        content = _with_nan(msgspec.json.decode(path.read_bytes()))
     except FileNotFoundError:
         raise InvalidInputError(
             f"{path} does not exist; give a JSON result file or an artifact folder"
         ) from None
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"{path} is not readable JSON ({error}); give a file that --json wrote, or an artifact folder"
         ) from error
     for kind, result_type in _KINDS.items():
         try:
-            return kind, msgspec.convert(_with_nan(content), result_type, dec_hook=_decode_path)
+            return kind, msgspec.convert(content, result_type, dec_hook=_decode_path)
         except msgspec.ValidationError:
             continue
     raise InvalidInputError(

@@ -1,0 +1,73 @@
+"""Hidden siblings to write an output into, which the next run clears away when their own was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from blast_deploy.locks import lock
+
+
+@contextmanager
+def temporary_sibling(place: Path, *, folder: bool) -> Iterator[Path]:
+    """Make an empty hidden file or folder beside ``place``; what has its name is removed at the end.
+
+    A process that is killed leaves it behind, named ``.NAME.xxxxxxxx.partial``. What earlier runs left is
+    cleared away first, where a lock shows that no living process owns it.
+
+    Raises:
+        OSError: If nothing can be made there.
+    """
+    _sweep(place)
+    path, descriptor = _make(place, folder)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _make(place: Path, folder: bool) -> tuple[Path, int | None]:
+    """Make the sibling and lock it; None for the lock where the file system has none."""
+    while True:
+        path = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
+        if folder:
+            path.mkdir(parents=True)
+        else:
+            path.touch(exist_ok=False)
+        try:
+            descriptor = lock(path)
+        except OSError:
+            return path, None
+        # Another run may have swept it up before it was locked.
+        if descriptor is not None:
+            return path, descriptor
+
+
+def _sweep(place: Path) -> None:
+    name = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{8}}\.partial")
+    try:
+        left = [path for path in place.parent.iterdir() if name.fullmatch(path.name)]
+    except OSError:
+        return
+    for path in left:
+        # Without locks nobody can tell whether a run still writes there.
+        with contextlib.suppress(OSError):
+            descriptor = lock(path)
+            if descriptor is not None:
+                _remove(path)
+                os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
