@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from torch import nn
@@ -53,7 +54,7 @@ def read(folder: Path) -> StructuredSection | None:
         InvalidInputError: If there is no folder or no readable configuration, its format is newer, or the
             structure is not known.
     """
-    section = _raw_section(folder)
+    section = read_config(folder).get(SECTION)
     if section is None:
         return None
     version = section.get("format_version") if isinstance(section, dict) else None
@@ -105,7 +106,12 @@ def insert(section: StructuredSection, module: nn.Module, folder: Path) -> None:
         module.set_submodule(name, structured)
 
 
-def _raw_section(folder: Path) -> object:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a model folder.
+
+    Raises:
+        InvalidInputError: If there is no folder, or no readable configuration in it.
+    """
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is no folder; give the folder of a Hugging Face model")
     file = folder / CONFIG
@@ -113,9 +119,8 @@ def _raw_section(folder: Path) -> object:
         raise InvalidInputError(f"{folder} has no {CONFIG}; give the folder of a Hugging Face model")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{file} is no readable JSON ({error}); copy the folder again") from error
     if not isinstance(values, dict):
         raise InvalidInputError(f"{file} holds no JSON object; copy the folder again")
-    section: object = values.get(SECTION)
-    return section
+    return values
