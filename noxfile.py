@@ -138,7 +138,8 @@ def _install(session: nox.Session, *packages: str) -> None:
 
 def _test(session: nox.Session, *arguments: str) -> None:
     paths = ("tests/other_runtimes/test_environment.py", *arguments, *session.posargs)
-    _run(session, "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", *paths)
+    chosen = ("-m", "not slow and not extras")
+    _run(session, "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", *chosen, *paths)
 
 
 def _run(session: nox.Session, *command: str) -> None:

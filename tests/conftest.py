@@ -43,6 +43,13 @@ def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what makes the tiny BERT: that takes torch and transformers."""
+    for item in items:
+        if "tiny_bert_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker("extras")
+
+
 def make_tiny_bert(folder: Path, seed: int = 0) -> None:
     """Write the tiny BERT and its tokenizer into a folder."""
     import torch

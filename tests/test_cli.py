@@ -154,6 +154,7 @@ def test_what_cannot_be_judged_exits_with_3(artifact: Path, monkeypatch: pytest.
     assert "- no samples" in finished.out
 
 
+@pytest.mark.extras
 def test_bench_against_the_portable_file_and_report(artifact: Path, portable: Path, tmp_path: Path) -> None:
     timed, page = tmp_path / "bench.json", tmp_path / "report.html"
     shape = ("--shape", "batch=1,sequence=4", "--shape", "batch=2,sequence=3")
@@ -197,6 +198,7 @@ def test_half_a_model(portable: Path, empty: Path, tmp_path: Path) -> None:
     assert "half.onnx" in finished.sentence
 
 
+@pytest.mark.extras
 def test_a_model_that_is_not_there(empty: Path) -> None:
     path = empty / "nothing.onnx"
     assert str(path) in Finished("compile", path, "--target", "cpu-stock", "-o", empty / "a").sentence
