@@ -60,9 +60,11 @@ def run_stock(
         raise
     except Exception as error:  # the runtime raises types of its own that share no public base
         described = str(model) if isinstance(model, Path) else "the model"
+        remedy = "export it again or give other samples"
+        if "NOT_IMPLEMENTED" in str(error):
+            remedy = "it lacks that operator at that type, so compute that part of the model in float32"
         raise InvalidInputError(
-            f"plain ONNX Runtime cannot run {described} ({first_line(error)}); "
-            "export it again or give other samples"
+            f"plain ONNX Runtime cannot run {described} ({first_line(error)}); {remedy}"
         ) from error
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from blast_deploy import reference
+from blast_deploy.element_types import epsilon
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Axes
 from blast_deploy.exporter.check import check_file, check_outputs
@@ -130,7 +131,7 @@ def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Ste
         recorded = _record(source, module, outputs)
         reference.save(Reference(reference.sha256(staged), recorded), reference.path_for(staged))
         steps.next()
-        check_outputs(staged, outputs, recorded)
+        check_outputs(staged, outputs, recorded, _coarsest_epsilon(model))
     files = [file for file in (path, data_path(path)) if file.exists()]
     return ExportResult(
         path=path,
@@ -142,6 +143,12 @@ def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Ste
         outputs=outputs,
         structured_layers=layers,
     )
+
+
+def _coarsest_epsilon(model: ir.Model) -> float:
+    values = [value for node in model.graph.all_nodes() for value in node.outputs]
+    types = {value.dtype for value in (*values, *model.graph.outputs)}
+    return max(epsilon(str(dtype.numpy().name)) for dtype in types if dtype is not None)
 
 
 def _check_count(names: Sequence[str] | None, model: ir.Model) -> None:
@@ -177,6 +184,10 @@ def _record(source: Source, module: nn.Module, outputs: Sequence[TensorSpec]) ->
 def _spec(value: ir.Value) -> TensorSpec:
     if value.name is None or value.dtype is None or value.shape is None:
         raise InvalidInputError(f"torch gave input or output {value.name!r} no element type or shape")
+    if value.dtype == ir.DataType.BFLOAT16:
+        raise InvalidInputError(
+            f"output {value.name!r} is bfloat16, which NumPy lacks; let the module return it as float32"
+        )
     shape = tuple(axis if isinstance(axis, int) else axis.value or "?" for axis in value.shape)
     return TensorSpec(value.name, str(value.dtype.numpy().name), shape)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Call, tensors
 from blast_deploy.exporter.translate import quiet, root_cause
+from blast_deploy.exporter.unrounded import Unrounded
 from blast_deploy.exporter.widening import widened
 
 Float64Arrays = dict[str, NDArray[np.float64]]
@@ -47,7 +48,7 @@ def float64_outputs(
     samples: Iterable[Mapping[str, NDArray[Any]]],
     output_names: Sequence[str],
 ) -> list[Float64Arrays]:
-    """Run a module in double precision.
+    """Run a module in double precision; casts to narrower types in it are left out.
 
     Args:
         module: Promoted to float64, a few parameters at a time where it allows that; give a copy.
@@ -90,7 +91,7 @@ def _run_promoted(module: nn.Module, calls: Sequence[Call]) -> list[Any]:
 
 
 def _run(module: nn.Module, call: Call) -> Any:
-    with torch.no_grad(), quiet():
+    with torch.no_grad(), quiet(), Unrounded():  # type: ignore[no-untyped-call]
         return module(*call.positional, **call.keywords)
 
 
