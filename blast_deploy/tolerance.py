@@ -6,6 +6,7 @@ model's dtype on the same inputs, and never below eight units of that dtype's pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 BODY_FACTOR = 4
 """Another order of summation may err a few times as much; a wrong value errs thousands of times as much."""
 EPSILON_FACTOR = 8
+
+_BFLOAT16_EPSILON = 2.0**-7
+"""NumPy does not know the type."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,7 @@ def tolerance(body: Deviation, dtype: str) -> Tolerance:
         dtype: Element type of the tensor in NumPy's spelling; integers and booleans have no precision to
             lose, so they may deviate only where the body does.
     """
-    precision = float(np.finfo(dtype).eps) if np.issubdtype(np.dtype(dtype), np.floating) else 0.0
-    floor = EPSILON_FACTOR * precision
+    floor = EPSILON_FACTOR * epsilon(dtype)
     return Tolerance(
         rms=max(BODY_FACTOR * body.rms, floor),
         max=max(BODY_FACTOR * body.max, floor),
@@ -91,5 +94,32 @@ def tolerance(body: Deviation, dtype: str) -> Tolerance:
     )
 
 
+def tolerance_fault(stated: Tolerance, dtype: str) -> str | None:
+    """Why a bound is not what ``tolerance`` derives from the body's error stated with it; None if it is."""
+    body = (stated.body.rms, stated.body.max)
+    if not all(math.isfinite(error) and error >= 0 for error in body):
+        return f"the body's error must be finite and not negative (it states rms {body[0]}, max {body[1]})"
+    derived = tolerance(stated.body, dtype)
+    if (stated.rms, stated.max) != (derived.rms, derived.max):
+        return (
+            f"it states rms {stated.rms:.3g}, max {stated.max:.3g}, and its derivation gives "
+            f"rms {derived.rms:.3g}, max {derived.max:.3g}"
+        )
+    if stated.derivation != derived.derivation:
+        return f"it is explained as {stated.derivation!r} and not as {derived.derivation!r}"
+    return None
+
+
+def epsilon(dtype: str) -> float:
+    """Distance from 1 to the next number of a float type in NumPy's spelling; 0 of any other type."""
+    if dtype == "bfloat16":
+        return _BFLOAT16_EPSILON
+    return float(np.finfo(dtype).eps) if np.issubdtype(np.dtype(dtype), np.floating) else 0.0
+
+
 def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+    largest = float(np.abs(values).max())
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    # Scaled, because squares of very small or large numbers are zeros or infinite.
+    return largest * float(np.sqrt(np.mean(np.square(values / largest))))

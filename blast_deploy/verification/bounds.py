@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from blast_deploy.factors import LayerFactors
@@ -12,14 +13,28 @@ from blast_deploy.stock import run_stock
 from blast_deploy.tolerance import Tolerance, deviation, tolerance
 
 
-def layer_tolerance(layer: LayerFactors, rows: NDArray[Any], truth: NDArray[Any]) -> Tolerance:
+def layer_tolerance(layer: LayerFactors, rows: NDArray[Any], truth: NDArray[Any], dtype: str) -> Tolerance:
     """Run the body in plain ONNX Runtime on captured rows and derive the bound from its error.
 
     Args:
         layer: The layer with its original factors.
-        rows: What really entered it, (rows, in_features) at the model's dtype.
+        rows: What really entered it, (rows, in_features) at the model's dtype; float32 for bfloat16.
         truth: The layer's float64 output for those rows.
+        dtype: The layer's element type in NumPy's spelling. Plain ONNX Runtime cannot compute in bfloat16:
+            there the body runs in float32 and its output is rounded.
     """
-    model = single_layer_model(layer.operator, layer.tensors, layer.out_features, layer.in_features)
+    tensors = dict(layer.tensors)
+    if dtype == "bfloat16":
+        rows = rows.astype(np.float32)
+        tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    model = single_layer_model(layer.operator, tensors, layer.out_features, layer.in_features)
     (body,) = run_stock(model.SerializeToString(), [{"X": rows}])
-    return tolerance(deviation(body["Y"], truth), rows.dtype.name)
+    given = _round_to_bfloat16(body["Y"]) if dtype == "bfloat16" else body["Y"]
+    return tolerance(deviation(given, truth), dtype)
+
+
+def _round_to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round finite float32 numbers to the nearest bfloat16 ones, ties to even, as float32."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return (rounded & np.uint32(0xFFFF0000)).view(np.float32)

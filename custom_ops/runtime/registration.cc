@@ -12,26 +12,23 @@
 namespace blast_deploy {
 namespace {
 
-// The domain with all operators. ONNX Runtime keeps pointers into it as long as any session lives.
-class Domain {
+// All operators, one record for each element type.
+class Operators {
  public:
-  explicit Domain(const abi::FunctionTable* table) {
+  explicit Operators(const abi::FunctionTable* table) {
     namespace linear = contract::blast_linear;
     namespace packed = contract::blast_linear_packed;
     for (const int type : linear::kKernelTypes) add<blast::LinearOperator>(table, type, nullptr);
     for (const int type : linear::kOtherTypes) add_without_kernel<blast::LinearOperator>(table, type);
     for (const int type : packed::kKernelTypes) add<blast::PackedLinearOperator>(table, type, nullptr);
-    const Api api(table);
-    api.check(abi::kCreateCustomOpDomain, contract::kDomain, &domain_);
-    for (const CustomOperator& op : operators_) api.check(abi::kAddCustomOp, domain_, &op);
   }
 
-  abi::CustomOpDomain* get() const { return domain_; }
+  const std::vector<CustomOperator>& records() const { return records_; }
 
  private:
   template <typename Operator>
   void add(const abi::FunctionTable* table, int element_type, const char* provider) {
-    operators_.push_back(make_operator<Operator>(table, element_type, provider));
+    records_.push_back(make_operator<Operator>(table, element_type, provider));
   }
 
   template <typename Operator>
@@ -40,11 +37,34 @@ class Domain {
     add<Refusal<Operator>>(table, element_type, nullptr);
   }
 
-  std::vector<CustomOperator> operators_;
+  std::vector<CustomOperator> records_;
+};
+
+// The domain with all operators. ONNX Runtime keeps pointers into it as long as any session lives.
+class Domain {
+ public:
+  explicit Domain(const abi::FunctionTable* table) : operators_(table) {
+    const Api api(table);
+    api.check(abi::kCreateCustomOpDomain, contract::kDomain, &domain_);
+    for (const CustomOperator& op : operators_.records()) api.check(abi::kAddCustomOp, domain_, &op);
+  }
+
+  abi::CustomOpDomain* get() const { return domain_; }
+
+ private:
+  Operators operators_;
   abi::CustomOpDomain* domain_ = nullptr;
 };
 
 }  // namespace
+
+std::map<std::string, int> registered_operators() {
+  std::map<std::string, int> versions;
+  const Operators operators(nullptr);
+  for (const CustomOperator& op : operators.records()) versions[op.get_name(&op)] = op.get_start_version(&op);
+  return versions;
+}
+
 }  // namespace blast_deploy
 
 blast_deploy::abi::Status* RegisterCustomOps(blast_deploy::abi::SessionOptions* options,
