@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from blast_deploy.factors import LayerFactors
 from blast_deploy.passes.single_layer import single_layer_model
-from blast_deploy.stock import run_stock
-from blast_deploy.tolerance import Tolerance, deviation, tolerance
+from blast_deploy.stock import nearby, run_stock
+from blast_deploy.tolerance import Tolerance, deviation, tolerance, worst
 
 
 def layer_tolerance(layer: LayerFactors, rows: NDArray[Any], truth: NDArray[Any], dtype: str) -> Tolerance:
@@ -28,9 +28,10 @@ def layer_tolerance(layer: LayerFactors, rows: NDArray[Any], truth: NDArray[Any]
         rows = rows.astype(np.float32)
         tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
     model = single_layer_model(layer.operator, tensors, layer.out_features, layer.in_features)
-    (body,) = run_stock(model.SerializeToString(), [{"X": rows}])
-    given = _round_to_bfloat16(body["Y"]) if dtype == "bfloat16" else body["Y"]
-    return tolerance(deviation(given, truth), dtype)
+    found = [body["Y"] for body in run_stock(model.SerializeToString(), nearby({"X": rows}))]
+    if dtype == "bfloat16":
+        found = [_round_to_bfloat16(y) for y in found]
+    return tolerance(worst(deviation(y, truth) for y in found), dtype)
 
 
 def _round_to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
