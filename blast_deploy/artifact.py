@@ -214,7 +214,7 @@ def own_files(folder: Path) -> frozenset[str] | None:
     """Relative paths of what compile wrote into a folder, damaged or not; None for any other folder."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Listing)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
         return None
     if not manifest.tool.startswith(TOOL):
         return None
@@ -246,7 +246,7 @@ def decode(content: bytes, origin: Path) -> Manifest:
                 "upgrade blast-deploy"
             )
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             f"{origin} is damaged ({error}); copy or compile the artifact again"
         ) from error
@@ -275,17 +275,20 @@ def file_faults(artifact: Artifact) -> tuple[str, ...]:
     return tuple(fault for fault in faults if fault is not None)
 
 
-def hash_faults(artifact: Artifact) -> tuple[str, ...]:
-    """Which files, the manifest among them, do not have the hash in the manifest; reads every file whole."""
+def seal_faults(artifact: Artifact) -> tuple[str, ...]:
+    """Whether the manifest itself is as it was written, by the sha256 at its end; in words where not."""
     content = (artifact.path / MANIFEST).read_bytes()
-    whole = content == _sealed(content.rpartition(_SEAL)[0])
-    return (
-        *(() if whole else (f"{MANIFEST} was changed after compilation (its own sha256 differs)",)),
-        *(
-            f"{file.path} was changed after compilation (sha256 differs from the manifest's)"
-            for file in artifact.manifest.files
-            if reference.sha256(artifact.path / file.path) != file.sha256
-        ),
+    if content == _sealed(content.rpartition(_SEAL)[0]):
+        return ()
+    return (f"{MANIFEST} was changed after compilation (the sha256 at its end differs)",)
+
+
+def hash_faults(artifact: Artifact) -> tuple[str, ...]:
+    """Which files do not have the hash in the manifest; reads every file whole."""
+    return tuple(
+        f"{file.path} was changed after compilation (sha256 differs from the manifest's)"
+        for file in artifact.manifest.files
+        if reference.sha256(artifact.path / file.path) != file.sha256
     )
 
 

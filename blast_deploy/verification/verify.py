@@ -10,11 +10,18 @@ from typing import Any
 from numpy.typing import NDArray
 
 from blast_deploy import reference, runner
-from blast_deploy.artifact import Artifact, file_faults, hash_faults, read_artifact, unnamed_faults
+from blast_deploy.artifact import (
+    Artifact,
+    file_faults,
+    hash_faults,
+    read_artifact,
+    seal_faults,
+    unnamed_faults,
+)
 from blast_deploy.errors import BlastDeployError, UnsupportedMachineError
 from blast_deploy.reference import Sample
 from blast_deploy.results import Comparison, VerificationResult
-from blast_deploy.runner import Outputs, Runner
+from blast_deploy.runner import Outputs, Runner, Taps
 from blast_deploy.verification.layers import compare_layers, entering_faults
 from blast_deploy.verification.loss import compression_loss
 from blast_deploy.verification.outputs import compare_outputs, compare_tensors
@@ -52,8 +59,7 @@ def verify(
     opened = read_artifact(artifact)
     steps = _Steps(4 + (len(opened.manifest.layers) if layers else 0), progress)
     steps.next("file hashes")
-    faults = file_faults(opened) or hash_faults(opened)
-    faults += unnamed_faults(opened)
+    faults = (*seal_faults(opened), *(file_faults(opened) or hash_faults(opened)), *unnamed_faults(opened))
     if faults:
         return _result(opened, failed=faults)
     try:
@@ -86,6 +92,15 @@ class _Steps:
         self.done += 1
 
 
+@dataclass(frozen=True)
+class _Capture:
+    """What was captured of each sample, or why nothing was."""
+
+    taps: tuple[Taps, ...] = ()
+    failed: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+
+
 def _judge(
     artifact: Artifact, running: Runner, samples: Sequence[Sample], layers: bool, steps: _Steps
 ) -> VerificationResult:
@@ -95,28 +110,26 @@ def _judge(
         outputs = [running.run(sample.inputs) for sample in samples]
         steps.next("executed operators")
         executed = running.executed_operators()
-        steps.next("layer inputs and outputs")
-        tapped = [running.run_tapped(sample.inputs) for sample in samples]
     except UnsupportedMachineError as error:
         return _result(artifact, unjudged=(str(error),))
     except BlastDeployError as error:
         return _result(artifact, failed=(f"the artifact does not run on its own samples: {error}",))
-    captured = [taps for _, taps in tapped]
-    faults = (
-        *broken_promises(artifact, samples),
-        *misplaced_layers(manifest, executed),
-        *entering_faults(manifest.layers, captured),
-        *_tapping_faults(artifact, outputs, [each for each, _ in tapped]),
-    )
-    loss, without_loss = compression_loss(samples)
+    steps.next("layer inputs and outputs")
+    capture = _capture(artifact, running, samples, outputs)
     compared = compare_outputs(manifest.outputs, outputs, samples, manifest.tolerance)
     by_layer: tuple[Comparison, ...] = ()
-    if layers:
-        by_layer = compare_layers(manifest.layers, captured, artifact.factors, steps.next)
+    if layers and capture.taps:
+        by_layer = compare_layers(manifest.layers, capture.taps, artifact.factors, steps.next)
+    loss, without_loss = compression_loss(samples)
     return _result(
         artifact,
-        failed=faults if compared else (*faults, "the artifact has no output, so nothing was compared"),
-        unjudged=indistinct_inputs(samples),
+        failed=(
+            *broken_promises(artifact, samples),
+            *misplaced_layers(manifest, executed),
+            *capture.failed,
+            *(() if compared else ("the artifact has no output, so nothing was compared",)),
+        ),
+        unjudged=(*indistinct_inputs(samples), *capture.unjudged),
         outputs=compared,
         layers=by_layer,
         kernels=executed,
@@ -129,6 +142,23 @@ def _judge(
             *without_loss,
         ),
     )
+
+
+def _capture(
+    artifact: Artifact, running: Runner, samples: Sequence[Sample], outputs: Sequence[Outputs]
+) -> _Capture:
+    try:
+        tapped = [running.run_tapped(sample.inputs) for sample in samples]
+    except UnsupportedMachineError as error:
+        return _Capture(unjudged=(str(error),))
+    except BlastDeployError as error:
+        return _Capture(failed=(f"what enters and leaves the layers cannot be captured: {error}",))
+    taps = tuple(own for _, own in tapped)
+    failed = (
+        *entering_faults(artifact.manifest.layers, taps),
+        *_tapping_faults(artifact, outputs, [own for own, _ in tapped]),
+    )
+    return _Capture(taps, failed)
 
 
 def _describe_layers(artifact: Artifact, compared: tuple[Comparison, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from portable_models import Layer, LayerSizes, portable, random_layers
 
 from blast_deploy import reference
 from blast_deploy.reference import Reference, Sample
+from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.contract import DOMAIN
 
 DTYPES = ("float32", "float16", "float64")
 LARGEST_SCALE = {"float32": 1e3, "float16": 10.0, "float64": 1e3}
 """Times ordinary weights; larger ones overflow float16."""
-LARGEST_BIAS = 4
-"""Times an ordinary bias, which is half as large as what it is added to."""
+LARGEST_BIAS = 2
+"""Times what it is added to; the kernel starts its sums from the bias, so larger ones cost it roundings."""
 JOINTS = ("tanh", "residual", "none")
 """What follows a layer that is not the last: tanh, tanh added to what entered, or nothing."""
 
@@ -54,13 +55,11 @@ def _draw(random: np.random.Generator, dtype: str) -> HonestModel:
         widths.append(wide)
     most = LARGEST_SCALE[dtype]
     scale = float(np.exp(random.uniform(np.log(1 / most), np.log(most))))
-    layers = tuple(
-        _extreme(layer, scale, random)
-        for layer in random_layers(sizes, seed=int(random.integers(2**31)), dtype="float64")
-    )
-    layers = tuple(_rounded(layer, dtype) for layer in layers)
+    layers = random_layers(sizes, seed=int(random.integers(2**31)), dtype="float64")
     samples = tuple(_rows(random, widths[0]).astype(dtype) for _ in range(random.integers(1, 4)))
-    return HonestModel(layers, tuple(joints), samples, f"{dtype}, scale {scale:.3g}, {sizes}, {joints}")
+    layers = tuple(_scaled(layer, scale, random, dtype) for layer in layers)
+    model = _with_biases(HonestModel(layers, tuple(joints), samples, ""), random, dtype)
+    return replace(model, description=f"{dtype}, scale {scale:.3g}, {sizes}, {joints}")
 
 
 def write(model: HonestModel, folder: Path) -> Path:
@@ -131,21 +130,26 @@ def _node(layer: Layer, value: str, output: str) -> tuple[onnx.NodeProto, list[o
     return node, initializers
 
 
-def _extreme(layer: Layer, scale: float, random: np.random.Generator) -> Layer:
-    """Scale one factor, and now and then make the bias large beside what it is added to."""
-    factors = [layer.matrix.u, layer.matrix.s, layer.matrix.v]
-    factors[random.integers(3)] *= scale
-    return Layer(layer.name, layer.matrix, layer.bias * scale * random.choice([0, 1, LARGEST_BIAS]))
-
-
-def _rounded(layer: Layer, dtype: str) -> Layer:
+def _scaled(layer: Layer, scale: float, random: np.random.Generator, dtype: str) -> Layer:
+    """Scale one of the factors, leave the bias out, and round to the dtype."""
     matrix = layer.matrix
-    factors = (each.astype(dtype) for each in (matrix.u, matrix.s, matrix.v))
-    return Layer(
-        layer.name,
-        type(matrix)(*factors, matrix.out_features, matrix.in_features),
-        layer.bias.astype(dtype),
-    )
+    factors = [matrix.u, matrix.s, matrix.v]
+    factors[random.integers(3)] *= scale
+    u, s, v = (factor.astype(dtype) for factor in factors)
+    rounded = BlastMatrix(u, s, v, matrix.out_features, matrix.in_features)
+    return Layer(layer.name, rounded, np.zeros(matrix.out_features, dtype))
+
+
+def _with_biases(model: HonestModel, random: np.random.Generator, dtype: str) -> HonestModel:
+    """Give each layer a bias: none, an ordinary one, or one larger than what it is added to."""
+    for index, layer in enumerate(model.layers):
+        entering = _values(model, model.samples[0])[index]
+        size = np.sqrt(np.mean(np.square(layer.matrix.apply(entering))))
+        size *= random.choice([0, 0.5, LARGEST_BIAS])
+        bias = (random.standard_normal(layer.matrix.out_features) * size).astype(dtype)
+        layers = (*model.layers[:index], replace(layer, bias=bias), *model.layers[index + 1 :])
+        model = replace(model, layers=layers)
+    return model
 
 
 def _rows(random: np.random.Generator, width: int) -> NDArray[np.float64]:
