@@ -72,7 +72,8 @@ def _nudged(array: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
         return array
     direction = random.integers(-1, 2, array.shape)
     towards = np.where(direction == 0, array, np.copysign(np.inf, direction).astype(array.dtype))
-    moved: NDArray[Any] = np.nextafter(array, towards.astype(array.dtype))
+    with np.errstate(over="ignore"):
+        moved: NDArray[Any] = np.nextafter(array, towards.astype(array.dtype))
     # Zeros are often exact, such as padding; and the largest number has no finite neighbour.
     return np.where((array == 0) | ~np.isfinite(moved), array, moved)
 
