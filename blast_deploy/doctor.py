@@ -81,7 +81,8 @@ def _instruction_sets() -> str:
 def _library_found() -> Finding:
     try:
         library = native.Library()
-        described = f"{library.version} at {library.path}"
+        operators = ", ".join(f"{name} {number}" for name, number in library.operators().items())
+        described = f"{library.version} at {library.path}: {operators or 'no operators'}"
     except BlastDeployError as error:
         return Finding(
             "operator library", False, True, str(error), "pip install --force-reinstall blast-deploy"

@@ -19,6 +19,9 @@ from blast_deploy.runtime import check, open_session
 
 Arrays = Mapping[str, NDArray[Any]]
 
+NEARBY = 3
+"""How many times inputs are rounded otherwise."""
+
 
 def run_stock(
     model: Path | bytes, samples: Iterable[Arrays], *, prepack: bool = True
@@ -66,6 +69,33 @@ def run_stock(
         raise InvalidInputError(
             f"plain ONNX Runtime cannot run {described} ({first_line(error)}); {remedy}"
         ) from error
+
+
+def nearby(sample: Arrays) -> list[Arrays]:
+    """A sample, and the same with its numbers moved at random by at most one unit in the last place.
+
+    What a body errs on one sample may be small by luck, or because the truth was rounded in the same way: a
+    few output values, or float64, are enough for that. The other roundings show what an error is worth.
+
+    Args:
+        sample: Inputs by name. Without floating-point numbers it stays alone.
+    """
+    if not any(np.issubdtype(array.dtype, np.floating) for array in sample.values()):
+        return [sample]
+    random = np.random.default_rng(0)
+    others = ({name: _nudged(array, random) for name, array in sample.items()} for _ in range(NEARBY))
+    return [sample, *others]
+
+
+def _nudged(array: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    direction = random.integers(-1, 2, array.shape)
+    towards = np.where(direction == 0, array, np.copysign(np.inf, direction).astype(array.dtype))
+    with np.errstate(over="ignore"):
+        moved: NDArray[Any] = np.nextafter(array, towards.astype(array.dtype))
+    # Zeros are often exact, such as padding; and the largest number has no finite neighbour.
+    return np.where((array == 0) | ~np.isfinite(moved), array, moved)
 
 
 def first_line(error: Exception) -> str:

@@ -88,7 +88,7 @@ def test_every_type_in_one_model(tmp_path: Path) -> None:
     bd.compile(tmp_path / "model.onnx", forcing("kernel"), tmp_path / "artifact")
     layers = bd.inspect(tmp_path / "artifact").layers
     assert [layer.dtype for layer in layers] == ["float16", "bfloat16", "float64", "float32"]
-    verdict = bd.verify(tmp_path / "artifact")
+    verdict = bd.verify(tmp_path / "artifact", layers=True)
     assert verdict.verdict == "passed", verdict.reasons
     assert set(verdict.kernels.values()) == {"BlastLinearPacked"}
 

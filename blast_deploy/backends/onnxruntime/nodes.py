@@ -10,9 +10,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from blast_deploy.passes.identity import nodes_of
+from blast_deploy.passes.identity import LAYER, nodes_of
 from blast_deploy.runner import FUNCTION_BODY
 from blast_deploy.runtime import CPU
+from blast_deploy.structures.contract import DOMAIN
 
 _EVENT = "_kernel_time"
 _INLINED = "_inlfunc_"
@@ -50,14 +51,18 @@ class RanNode:
 
 
 def find_nodes(model: ir.Model) -> dict[str, LayerNodes]:
-    """Layer name to its nodes."""
+    """Layer name to its nodes; a node of domain ``ai.blast`` that no layer claims is one by itself."""
+    layers = nodes_of(model)
+    for node in model.graph.all_nodes():
+        if node.domain == DOMAIN and LAYER not in node.metadata_props:
+            layers.setdefault(node.name or node.outputs[0].name or "", []).append(node)
     return {
         layer: LayerNodes(
             main=any(node.name == layer for node in nodes),
             names=tuple(node.name or "" for node in nodes),
             calls_function=any(node.op_identifier() in model.functions for node in nodes),
         )
-        for layer, nodes in nodes_of(model).items()
+        for layer, nodes in layers.items()
     }
 
 
