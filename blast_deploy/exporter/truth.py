@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Call, tensors
 from blast_deploy.exporter.translate import quiet, root_cause
-from blast_deploy.exporter.unrounded import Unrounded
-from blast_deploy.exporter.widening import widened
+from blast_deploy.exporter.unrounded import unrounded
+from blast_deploy.exporter.widening import promoted_copy, widened
 
 Float64Arrays = dict[str, NDArray[np.float64]]
 
@@ -76,10 +76,12 @@ def float64_outputs(
 
 
 def _run_promoted(module: nn.Module, calls: Sequence[Call]) -> list[Any]:
+    # Not module.double(): what is float64 already would stay in the caller's memory, where forward may write.
+    module._apply(promoted_copy)  # type: ignore[no-untyped-call]
     given = []
     for index, call in enumerate(calls):
         try:
-            given.append(_run(module.double(), call))
+            given.append(_run(module, call))
         except InvalidInputError:
             raise
         except Exception as error:  # a module's own code may raise anything
@@ -91,7 +93,7 @@ def _run_promoted(module: nn.Module, calls: Sequence[Call]) -> list[Any]:
 
 
 def _run(module: nn.Module, call: Call) -> Any:
-    with torch.no_grad(), quiet(), Unrounded():  # type: ignore[no-untyped-call]
+    with torch.no_grad(), quiet(), unrounded():
         return module(*call.positional, **call.keywords)
 
 

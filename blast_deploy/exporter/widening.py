@@ -42,9 +42,14 @@ def widened(module: nn.Module) -> Iterator[None]:
     finally:
         for each, (parameters, forward) in before.items():
             vars(each)["_parameters"] = parameters
-            del vars(each)["forward"]
+            vars(each).pop("forward", None)
             if forward is not None:
                 vars(each)["forward"] = forward
+
+
+def promoted_copy(tensor: Tensor) -> Tensor:
+    """Copy a tensor, to float64 if it is of a floating-point type, and to its own type otherwise."""
+    return tensor.to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
 class _Scopes:
@@ -69,7 +74,7 @@ class _Scopes:
             return
         narrow = parameter.data
         self._scopes[-1][parameter] = narrow
-        parameter.data = narrow.to(torch.float64 if narrow.is_floating_point() else narrow.dtype, copy=True)
+        parameter.data = promoted_copy(narrow)
 
     def hand_out(self, result: Any) -> None:
         """Keep what a call returns wide for its caller, where that is a parameter itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from blast_deploy.stock import first_line
 class SessionRunner(Runner):
     """An artifact in ONNX Runtime: a session to run, or for as long as it is asked for, one that captures.
 
-    There is one session at a time, because each may hold the dense weights in an order of its own.
+    There is one session at a time, because each may hold the dense weights in an order of its own. Threads
+    may share a runner: whoever runs keeps the session that it was given, though another takes its place.
     """
 
     def __init__(self, artifact: Artifact, threads: int | None) -> None:
@@ -48,6 +50,7 @@ class SessionRunner(Runner):
         self._threads = threads
         check_model(artifact)
         self._closed = False
+        self._lock = threading.Lock()
         self._opened: tuple[Any, bool] | None = (self._make(artifact.model), False)
 
     def executed_operators(self) -> dict[str, str]:
@@ -59,7 +62,8 @@ class SessionRunner(Runner):
 
     def close(self) -> None:
         """Release the session."""
-        self._opened, self._closed = None, True
+        with self._lock:
+            self._opened, self._closed = None, True
 
     def _run(self, inputs: Arrays) -> Outputs:
         return _run(self._open(taps=False), inputs)
@@ -76,22 +80,25 @@ class SessionRunner(Runner):
     def _profiled(self) -> dict[str, RanNode]:
         """Run the first reference sample with profiling on, as ``run`` would."""
         sample = reference.load(self._artifact.samples).samples[0]
-        self._opened = None
-        with tempfile.TemporaryDirectory() as folder:
+        with self._lock, tempfile.TemporaryDirectory() as folder:
+            self._opened = None
             session = self._make(self._artifact.model, Path(folder) / "profile")
             _run(session, sample.inputs)
             return read_profile(Path(session.end_profiling()))
 
     def _open(self, *, taps: bool) -> Any:
         """The session that captures or the one that does not, in the place of the other."""
-        if self._closed:
-            raise InvalidInputError(f"the runner of {self._artifact.path} is closed; open the artifact again")
-        opened = self._opened
-        if opened is None or opened[1] != taps:
-            opened = self._opened = None
-            model = self._artifact.model
-            opened = self._opened = (self._make(_tapped_model(model) if taps else model), taps)
-        return opened[0]
+        with self._lock:
+            if self._closed:
+                raise InvalidInputError(
+                    f"the runner of {self._artifact.path} is closed; open the artifact again"
+                )
+            opened = self._opened
+            if opened is None or opened[1] != taps:
+                opened = self._opened = None
+                model = self._artifact.model
+                opened = self._opened = (self._make(_tapped_model(model) if taps else model), taps)
+            return opened[0]
 
     def _make(self, model: Path | bytes, profile_prefix: Path | None = None) -> Any:
         return make_session(
