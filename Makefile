@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport OPENBLAS_CORETYPE
 unexport OPENBLAS_L2_SIZE
 
-.PHONY: help install demo test test-all test-cpp lint format generate bench clean
+.PHONY: help install demo test test-all test-cpp test-cpp-all lint format generate bench clean
 
 help:
 	@echo "make demo      take all-MiniLM-L6-v2 the whole way and write build/demo/report.html"
@@ -42,14 +42,25 @@ demo: install $(WORDNET)
 test: install test-cpp
 	$(BIN)/python -m pytest -n 2
 
-test-all: install test-cpp $(WORDNET)
+test-all: install test-cpp-all $(WORDNET)
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
 
 test-cpp: install
-	$(BIN)/cmake -S . -B $(CPP_BUILD) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
-		-DBLAST_DEPLOY_TESTS=ON -DBLAST_DEPLOY_WERROR=ON -DBLAST_DEPLOY_SANITIZE=ON
-	$(BIN)/cmake --build $(CPP_BUILD)
+	$(call build_cpp,$(CPP_BUILD),address$(comma)undefined)
 	$(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure
+
+# 10^5 random layers under the address and undefined-behaviour sanitizers, and all of it under the thread sanitizer.
+test-cpp-all: test-cpp
+	BLAST_DEPLOY_FUZZ_CASES=50000 $(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure -R operator_test
+	$(call build_cpp,$(CPP_BUILD)-thread,thread)
+	BLAST_DEPLOY_FUZZ_CASES=500 $(BIN)/ctest --test-dir $(CPP_BUILD)-thread --output-on-failure
+
+comma := ,
+define build_cpp
+	$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+		-DBLAST_DEPLOY_TESTS=ON -DBLAST_DEPLOY_WERROR=ON -DBLAST_DEPLOY_SANITIZE=$(2)
+	$(BIN)/cmake --build $(1)
+endef
 
 CPP_SOURCES = $(shell git ls-files 'custom_ops/*.h' 'custom_ops/*.cc' 'custom_ops/*.inc')
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from blast_deploy import reference
 from blast_deploy.artifact import LayerRecord, Size
+from blast_deploy.element_types import numpy_dtype
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.load import load_model
 from blast_deploy.passes.name_layers import NameLayers
@@ -17,9 +17,6 @@ from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
 from blast_deploy.planning.layer import LinearLayer, blast_layer
 from blast_deploy.results import Form, TensorSpec
-
-DTYPES = ("float32", "float16", "float64")
-"""Element types of structured layers that can be compiled."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,6 @@ def read_portable(path: str | Path) -> PortableModel:
     try:
         _complete(graph)
         layers = structured_layers(graph)
-        for layer in layers:
-            if layer.dtype not in DTYPES:
-                known = ", ".join(DTYPES)
-                raise InvalidInputError(f"layer {layer.name} is {layer.dtype}; it must be one of {known}")
         return PortableModel(
             path=file,
             sha256=reference.sha256(file),
@@ -119,7 +112,7 @@ def _size_as(form: Form, model: PortableModel) -> Size:
     initializers = model.graph.graph.initializers
     rest = [value.const_value for name, value in initializers.items() if name not in factors]
     tensors = [tensor for tensor in rest if tensor is not None]
-    works = [(linear_layer(layer).work[form], np.dtype(layer.dtype).itemsize) for layer in model.layers]
+    works = [(linear_layer(layer).work[form], numpy_dtype(layer.dtype).itemsize) for layer in model.layers]
     return Size(
         parameters=sum(tensor.size for tensor in tensors) + sum(work.weights for work, _ in works),
         bytes=sum(tensor.nbytes for tensor in tensors) + sum(work.weights * width for work, width in works),
@@ -157,6 +150,10 @@ def _spec(value: ir.Value) -> TensorSpec:
     name = _name(value)
     if value.shape is None or value.dtype is None:
         raise InvalidInputError(f"{name} has no declared shape or element type")
+    if value.dtype == ir.DataType.BFLOAT16:
+        raise InvalidInputError(
+            f"{name} is an input or output of bfloat16, which NumPy lacks; let it be float and cast it inside"
+        )
     shape = tuple(_axis(axis) for axis in value.shape)
     unnamed = tuple(f"{name}_{index}" if axis is None else axis for index, axis in enumerate(shape))
     return TensorSpec(name, _numpy_name(name, value.dtype), unnamed)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from blast_deploy import reference
+from blast_deploy.element_types import numpy_dtype
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.structures.blast import operator
 from blast_deploy.structures.blast.matrix import BlastMatrix
@@ -47,9 +48,13 @@ class Layer:
 
 
 def random_layers(
-    sizes: Sequence[LayerSizes] = ODD, seed: int = 0, dtype: str = "float32"
+    sizes: Sequence[LayerSizes] = ODD, seed: int = 0, dtype: str | Sequence[str] = "float32"
 ) -> tuple[Layer, ...]:
-    """Random layers named ``block.0``, ``block.1`` and so on, whose outputs are about 1 in size."""
+    """Random layers named ``block.0``, ``block.1`` and so on, whose outputs are about 1 in size.
+
+    ``dtype`` may name one element type for each layer.
+    """
+    dtypes = [dtype] * len(sizes) if isinstance(dtype, str) else list(dtype)
     random = np.random.default_rng(seed)
 
     def normal(*shape: int) -> NDArray[Any]:
@@ -60,8 +65,9 @@ def random_layers(
         (s.out_features, s.in_features, s.blocks, s.rank) for s in sizes
     ):
         factors = normal(b1, -(-m // b1), r), normal(b1, b2, r) / np.sqrt(n * r), normal(b2, r, -(-n // b2))
-        matrix = BlastMatrix(*(factor.astype(dtype) for factor in factors), m, n)
-        layers.append(Layer(f"block.{index}", matrix, (normal(m) / 2).astype(dtype)))
+        own = numpy_dtype(dtypes[index])
+        matrix = BlastMatrix(*(factor.astype(own) for factor in factors), m, n)
+        layers.append(Layer(f"block.{index}", matrix, (normal(m) / 2).astype(own)))
     return tuple(layers)
 
 
@@ -73,9 +79,11 @@ def forward(layers: Sequence[Layer], x: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def chain(layers: Sequence[Layer]) -> onnx.ModelProto:
-    """The chain as a portable model: input ``x`` (batch, sequence, n), output ``y``."""
-    dtype = layers[0].matrix.u.dtype
-    element = helper.np_dtype_to_tensor_dtype(dtype)
+    """The chain as a portable model: input ``x`` (batch, sequence, n), output ``y``.
+
+    A layer of another element type than the model's stands between two casts.
+    """
+    element = helper.np_dtype_to_tensor_dtype(model_dtype(layers))
     nodes, initializers, value = [], [], "x"
     for index, layer in enumerate(layers):
         tensors = {"U": layer.matrix.u, "S": layer.matrix.s, "V": layer.matrix.v, "bias": layer.bias}
@@ -87,15 +95,29 @@ def chain(layers: Sequence[Layer]) -> onnx.ModelProto:
         last = index == len(layers) - 1
         output = "y" if last else f"{layer.name}.output"
         sizes = {"in_features": layer.matrix.in_features, "out_features": layer.matrix.out_features}
+        entering, leaving = value, output
+        own = helper.np_dtype_to_tensor_dtype(layer.matrix.u.dtype)
+        if own != element:
+            entering, leaving = f"{layer.name}.cast_input", f"{layer.name}.cast_output"
+            nodes.append(helper.make_node("Cast", [value], [entering], f"{layer.name}.before", to=own))
         nodes.append(
-            helper.make_node("BlastLinear", [value, *names], [output], layer.name, domain=DOMAIN, **sizes)
+            helper.make_node("BlastLinear", [entering, *names], [leaving], layer.name, domain=DOMAIN, **sizes)
         )
+        if own != element:
+            nodes.append(helper.make_node("Cast", [leaving], [output], f"{layer.name}.after", to=element))
         if not last:
             nodes.append(helper.make_node("Tanh", [output], [f"{layer.name}.tanh"], f"{layer.name}.tanh"))
             value = f"{layer.name}.tanh"
     return portable(
         nodes, initializers, element, layers[0].matrix.in_features, layers[-1].matrix.out_features
     )
+
+
+def model_dtype(layers: Sequence[Layer]) -> np.dtype[Any]:
+    """What the chain takes and gives: the type that all layers share if NumPy has it, else float32."""
+    dtypes = {layer.matrix.u.dtype for layer in layers}
+    shared = dtypes.pop()
+    return np.dtype(np.float32) if dtypes or shared.kind != "f" else shared
 
 
 def portable(
@@ -125,7 +147,7 @@ def inputs(layers: Sequence[Layer], batch: int, sequence: int, seed: int = 1) ->
     """Random inputs of the chain."""
     matrix = layers[0].matrix
     x = np.random.default_rng(seed).standard_normal((batch, sequence, matrix.in_features))
-    return {"x": x.astype(matrix.u.dtype)}
+    return {"x": x.astype(model_dtype(layers))}
 
 
 def write_portable(

@@ -284,13 +284,40 @@ def test_a_machine_that_cannot_compile_says_why(tmp_path: Path, monkeypatch: pyt
     bd.compile(source, "cpu-stock", tmp_path / "artifact")
 
 
+@pytest.mark.parametrize("form", ["kernel", "body", "dense"])
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
-def test_other_element_types_run_their_body(tmp_path: Path, dtype: str) -> None:
+def test_other_element_types_run_in_every_form(tmp_path: Path, dtype: str, form: str) -> None:
     source = write_portable(tmp_path, random_layers(dtype=dtype))
-    result = bd.compile(source, forcing("kernel"), tmp_path / "artifact")
-    assert {layer.form for layer in result.plan.layers} <= {"body", "dense"}
+    result = bd.compile(source, forcing(form), tmp_path / "artifact")
+    assert {layer.form for layer in result.plan.layers} == {form}
     verdict = bd.verify(tmp_path / "artifact", layers=True)
     assert verdict.verdict == "passed", verdict.reasons
+
+
+def test_a_model_of_mixed_element_types(tmp_path: Path) -> None:
+    dtypes = ("bfloat16", "float64", "float32", "float16", "bfloat16")
+    sizes = [LayerSizes(37, 19, (3, 2), 5), *[LayerSizes(37, 37, (2, 5), 7)] * 4]
+    source = write_portable(tmp_path, random_layers(sizes, dtype=dtypes))
+    result = bd.compile(source, forcing("kernel"), tmp_path / "artifact")
+    assert {layer.form for layer in result.plan.layers} == {"kernel"}
+    verdict = bd.verify(tmp_path / "artifact")
+    assert verdict.verdict == "passed", verdict.reasons
+    assert [each.dtype for each in bd.inspect(tmp_path / "artifact").layers] == list(dtypes)
+
+
+def test_bfloat16_is_refused_where_nothing_computes_it(tmp_path: Path) -> None:
+    source = write_portable(tmp_path, random_layers(dtype="bfloat16"))
+    with pytest.raises(InvalidInputError, match=r"block\.0 cannot run on target cpu-stock.*another target"):
+        bd.compile(source, "cpu-stock", tmp_path / "artifact")
+
+
+def test_inputs_of_bfloat16_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    source = write_portable(tmp_path, random_layers(dtype="bfloat16"))
+    model = onnx.load(source)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.BFLOAT16
+    onnx.save(model, source)
+    with pytest.raises(InvalidInputError, match=r"x is an input or output of bfloat16.*cast it inside"):
+        bd.compile(source, "cpu-native", tmp_path / "artifact")
 
 
 def test_json_of_the_result_is_plain(tmp_path: Path) -> None:

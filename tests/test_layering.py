@@ -24,7 +24,10 @@ LAYERS = (
         *("factors", "portable", "samples", "stock", "tolerance"),
     ),
     ("structures",),
-    ("native", "_native", "reference", "results", "staging", "temporary", "exchange", "locks", "errors"),
+    (
+        *("native", "_native", "reference", "results", "staging", "temporary", "exchange", "locks"),
+        *("element_types", "errors"),
+    ),
 )
 STAGES = LAYERS[2]
 TORCH = {"compression", "exporter", "checkpoints", "families", "demo"}

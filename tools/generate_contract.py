@@ -17,25 +17,21 @@ HEADER = ROOT / "custom_ops" / "runtime" / "contract.h"
 REFERENCE = ROOT / "docs" / "operators.md"
 SOURCE = "blast_deploy/structures/contract.py"
 
-ELEMENT_TYPES = {"float": 1, "float16": 10, "double": 11, "bfloat16": 16}
-"""Numbers of onnx.TensorProto.DataType, which ONNX Runtime shares."""
-
 
 def header() -> str:
-    """The C++ header: names, versions, input positions and element types."""
+    """The C++ header: names, versions, input positions and element types of the kernels."""
     lines = [
         f"// Made from {SOURCE} by tools/generate_contract.py: run `make generate`.",
         "#pragma once",
         "",
         "#include <cstddef>",
         "",
+        '#include "runtime/element_type.h"',
+        "",
         "namespace blast_deploy::contract {",
         "",
         f'constexpr char kDomain[] = "{contract.DOMAIN}";',
         f"constexpr int kDomainVersion = {contract.DOMAIN_VERSION};",
-        "",
-        "// Element types, numbered as ONNX does.",
-        *(f"constexpr int {_constant(name)} = {number};" for name, number in ELEMENT_TYPES.items()),
     ]
     for operator in contract.OPERATORS:
         lines += ["", *_operator_namespace(operator)]
@@ -67,8 +63,7 @@ def _snake_case(name: str) -> str:
 
 def _operator_namespace(operator: contract.Operator) -> list[str]:
     namespace = _snake_case(operator.name)
-    kernel = [_constant(name) for name in operator.kernel_types]
-    other = [_constant(name) for name in operator.types if name not in operator.kernel_types]
+    kernel = [f"ElementType::{_constant(name)}" for name in operator.kernel_types]
     return [
         f"namespace {namespace} {{",
         f'constexpr char kName[] = "{operator.name}";',
@@ -83,8 +78,9 @@ def _operator_namespace(operator: contract.Operator) -> list[str]:
             f'constexpr char {_constant("attribute_" + attribute.name)}[] = "{attribute.name}";'
             for attribute in operator.attributes
         ),
-        f"constexpr int kKernelTypes[] = {{{', '.join(kernel)}}};",
-        *([f"constexpr int kOtherTypes[] = {{{', '.join(other)}}};"] if other else []),
+        "constexpr ElementType kKernelTypes[] = {",
+        *(f"    {name}," for name in kernel),
+        "};",
         f"}}  // namespace {namespace}",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 
 import onnx_ir as ir
 
@@ -17,9 +18,10 @@ class NameLayers(ir.passes.InPlacePass):
 
     A node whose factor U is the initialiser ``encoder.query.U`` becomes layer ``encoder.query``: node name
     and metadata (see ``identity.py``), output value ``encoder.query.output`` unless it is an output of the
-    graph. Constants beside them become ``encoder.query.bias`` and so on. A layer that shares its U with
-    another is named by the first factor that is its own. Where one module is called several times, the second
-    call is ``encoder.query#2``. Layers that have a mark already are left alone.
+    graph or another value has that name. Constants beside them become ``encoder.query.bias`` and so on. A
+    layer that shares its U with another is named by the first factor that is its own. Where one module is
+    called several times, the second call is ``encoder.query#2``. Layers that have a mark already are left
+    alone.
     """
 
     def __init__(self, prefix: str = "") -> None:
@@ -34,13 +36,14 @@ class NameLayers(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Name the layers."""
         modified = self._strip_prefix(model.graph)
+        taken = {value.name for node in model.graph.all_nodes() for value in node.outputs}
         calls: Counter[str] = Counter()
         for node in model.graph.all_nodes():
             if (node.domain, node.op_type) != (DOMAIN, BLAST_LINEAR.name) or LAYER in node.metadata_props:
                 continue
             module = _module_name(node)
             calls[module] += 1
-            _name(node, module if calls[module] == 1 else f"{module}#{calls[module]}")
+            _name(node, module if calls[module] == 1 else f"{module}#{calls[module]}", taken)
             modified = True
         return ir.passes.PassResult(model, modified)
 
@@ -65,10 +68,10 @@ def _module_name(node: ir.Node) -> str:
     return node.name or node.outputs[0].name or _ROOT
 
 
-def _name(node: ir.Node, name: str) -> None:
+def _name(node: ir.Node, name: str, taken: Container[str | None]) -> None:
     node.name = name
     entering, output = node.inputs[0], node.outputs[0]
-    if not output.is_graph_output():
+    if not output.is_graph_output() and f"{name}.output" not in taken:
         output.name = f"{name}.output"
     for parameter, value in zip(BLAST_LINEAR.inputs[1:], node.inputs[1:], strict=False):
         if value is not None and value.is_initializer() and len(value.uses()) == 1:

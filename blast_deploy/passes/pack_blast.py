@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.rewrite import add_initializer, drop_unused_body, replace_layer
 from blast_deploy.passes.structured import StructuredLayer, select, structured_layers
 from blast_deploy.structures.blast.packing import LAYOUT_VERSION, pack
@@ -34,22 +33,16 @@ class PackBlast(ir.passes.InPlacePass):
         """Pack the layers.
 
         Raises:
-            InvalidInputError: If there is no such layer, or one is not float32.
+            InvalidInputError: If there is no such layer.
         """
         chosen = select(structured_layers(model), self.layers)
-        for layer in chosen:
-            if layer.dtype != "float32":
-                raise InvalidInputError(
-                    f"the packed kernel takes float32, and layer {layer.name!r} is {layer.dtype}; "
-                    "compile it in another form"
-                )
         for layer in chosen:
             self._pack(layer)
         drop_unused_body(model)
         return ir.passes.PassResult(model, modified=bool(chosen))
 
     def _pack(self, layer: StructuredLayer) -> None:
-        factors = add_initializer(layer, "packed", pack(layer.matrix()))
+        factors = add_initializer(layer, "packed", pack(layer.matrix(), layer.dtype))
         attributes: dict[str, int | str] = {
             "in_features": layer.in_features,
             "out_features": layer.out_features,

@@ -20,7 +20,7 @@ class Taps(ir.passes.InPlacePass):
 
     It finds layers by their marks (``identity.py``), so in whatever form they are, and structured layers
     that have no mark too. Each tap is an Identity of the value, because neither a graph's input nor one of
-    its outputs can be an output a second time.
+    its outputs can be an output a second time; of bfloat16, which NumPy lacks, it is a Cast to float.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -58,7 +58,11 @@ def _ends(port: LayerPorts, values: dict[str, ir.Value]) -> tuple[ir.Value, ir.V
 
 
 def _add_output(graph: ir.Graph, name: str, value: ir.Value, element: ir.TypeProtocol | None) -> None:
-    tap = ir.node("Identity", [value], name=name)
+    if element is not None and element.dtype == ir.DataType.BFLOAT16:
+        element = ir.TensorType(ir.DataType.FLOAT)
+        tap = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=name)
+    else:
+        tap = ir.node("Identity", [value], name=name)
     tap.outputs[0].name = name
     tap.outputs[0].type = element
     tap.outputs[0].shape = value.shape

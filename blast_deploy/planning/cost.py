@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from blast_deploy.element_types import numpy_dtype
 from blast_deploy.planning.layer import LinearLayer, RowRange
 from blast_deploy.results import Form
 from blast_deploy.targets import Costs, FormCosts
+
+_FLOAT_BYTES = 4
 
 
 def microseconds(form: Form, layer: LinearLayer, rows: int, costs: Costs) -> float:
@@ -31,11 +34,14 @@ def microseconds(form: Form, layer: LinearLayer, rows: int, costs: Costs) -> flo
     if constants is None:
         raise KeyError(form)
     work = layer.work[form]
-    moved = (work.weights + 2 * work.values_per_row * rows) * np.dtype(layer.dtype).itemsize
+    width = numpy_dtype(layer.dtype).itemsize
+    moved = (work.weights + 2 * work.values_per_row * rows) * width
+    # Constants are those of float: a vector holds half as many doubles, and 16 bits are computed in float.
+    gigaflops = constants.gigaflops * min(1.0, _FLOAT_BYTES / width)
     # 10^9 a second is 10^3 a microsecond.
     return (
         constants.call_microseconds
-        + work.flops_per_row * rows / (constants.gigaflops * 1e3)
+        + work.flops_per_row * rows / (gigaflops * 1e3)
         + moved / (constants.gigabytes_per_second * 1e3)
     )
 

@@ -83,7 +83,7 @@ BLAST_LINEAR = Operator(
     outputs=(_Y,),
     attributes=(_IN_FEATURES, _OUT_FEATURES),
     types=FLOAT_TYPES,
-    kernel_types=("float",),
+    kernel_types=FLOAT_TYPES,
     portable=True,
     doc="Y_i = U_i sum_j S_ij * (V_j X_j) + bias_i: a weight of b1 x b2 blocks U_i diag(S_ij) V_j "
     "(BLAST, arXiv 2410.21262, eq. 1; V_j is the paper's V_j transposed). "
@@ -108,8 +108,8 @@ BLAST_LINEAR_PACKED = Operator(
         Attribute("layout_version", "int", "version of the packed layout"),
         Attribute("instruction_set", "string", "x86-64, x86-64-v3, x86-64-v4 or neon, as promised"),
     ),
-    types=("float",),
-    kernel_types=("float",),
+    types=FLOAT_TYPES,
+    kernel_types=FLOAT_TYPES,
     portable=False,
     doc="BlastLinear with its factors packed at compile time. The kernel reads them in place.",
 )

@@ -1,5 +1,7 @@
 #include "blast/c_interface.h"
 
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "blast/kernel.h"
@@ -9,6 +11,7 @@
 
 namespace {
 
+using blast_deploy::ElementType;
 using blast_deploy::report;
 using blast_deploy::blast::Layout;
 
@@ -17,24 +20,35 @@ Layout plan(const BlastDeployBlastSizes& sizes) {
   return blast_deploy::blast::plan({m, n, b1, b2, rank});
 }
 
+ElementType element_type_of(int number) {
+  for (const ElementType type : blast_deploy::kElementTypes) {
+    if (static_cast<int>(type) == number) return type;
+  }
+  throw std::invalid_argument("there are no kernels for element type " + std::to_string(number));
+}
+
 }  // namespace
 
-int blast_deploy_blast_packed_size(const BlastDeployBlastSizes* sizes, std::int64_t* floats, char* error,
+int blast_deploy_blast_packed_size(const BlastDeployBlastSizes* sizes, std::int64_t* values, char* error,
                                    std::size_t error_size) {
-  return report({error, error_size}, [&] { *floats = plan(*sizes).size; });
+  return report({error, error_size}, [&] { *values = plan(*sizes).size; });
 }
 
-int blast_deploy_blast_pack(const BlastDeployBlastSizes* sizes, const float* u, const float* s,
-                            const float* v, float* packed, char* error, std::size_t error_size) {
-  return report({error, error_size}, [&] { blast_deploy::blast::pack(plan(*sizes), u, s, v, packed); });
+int blast_deploy_blast_pack(const BlastDeployBlastSizes* sizes, int element_type, const void* u,
+                            const void* s, const void* v, void* packed, char* error, std::size_t error_size) {
+  return report({error, error_size}, [&] {
+    blast_deploy::blast::pack(plan(*sizes), value_bytes(element_type_of(element_type)), u, s, v, packed);
+  });
 }
 
-int blast_deploy_blast_linear(const BlastDeployBlastSizes* sizes, const char* instruction_set,
-                              const float* packed, const float* bias, const float* x, std::int64_t rows,
-                              float* y, char* error, std::size_t error_size) {
+int blast_deploy_blast_linear(const BlastDeployBlastSizes* sizes, int element_type,
+                              const char* instruction_set, const void* packed, const void* bias,
+                              const void* x, std::int64_t rows, void* y, char* error,
+                              std::size_t error_size) {
   return report({error, error_size}, [&] {
     const auto set = blast_deploy::require_instruction_set(instruction_set);
-    const blast_deploy::blast::Linear linear{plan(*sizes), &blast_deploy::blast::kernel_for(set)};
+    const auto& kernel = blast_deploy::blast::kernel_for(set, element_type_of(element_type));
+    const blast_deploy::blast::Linear linear{plan(*sizes), &kernel};
     const auto tiling = blast_deploy::blast::tile_rows(rows);
     std::vector<char> scratch(linear.scratch_bytes(tiling));
     for (std::int64_t tile = 0; tile < tiling.tiles; ++tile) {

@@ -13,16 +13,17 @@ struct BlastDeployBlastSizes {
 };
 
 BLAST_DEPLOY_EXPORT int blast_deploy_blast_packed_size(const BlastDeployBlastSizes* sizes,
-                                                       std::int64_t* floats, char* error,
+                                                       std::int64_t* values, char* error,
                                                        std::size_t error_size);
 
-// Packs contiguous U, S and V into as many floats as blast_deploy_blast_packed_size states.
-BLAST_DEPLOY_EXPORT int blast_deploy_blast_pack(const BlastDeployBlastSizes* sizes, const float* u,
-                                                const float* s, const float* v, float* packed, char* error,
-                                                std::size_t error_size);
+// Packs contiguous U, S and V into as many values as blast_deploy_blast_packed_size states. The element type
+// is ONNX's number for it.
+BLAST_DEPLOY_EXPORT int blast_deploy_blast_pack(const BlastDeployBlastSizes* sizes, int element_type,
+                                                const void* u, const void* s, const void* v, void* packed,
+                                                char* error, std::size_t error_size);
 
 // Computes y (rows x out_features) from x (rows x in_features) on this thread.
-BLAST_DEPLOY_EXPORT int blast_deploy_blast_linear(const BlastDeployBlastSizes* sizes,
-                                                  const char* instruction_set, const float* packed,
-                                                  const float* bias, const float* x, std::int64_t rows,
-                                                  float* y, char* error, std::size_t error_size);
+BLAST_DEPLOY_EXPORT int blast_deploy_blast_linear(const BlastDeployBlastSizes* sizes, int element_type,
+                                                  const char* instruction_set, const void* packed,
+                                                  const void* bias, const void* x, std::int64_t rows, void* y,
+                                                  char* error, std::size_t error_size);

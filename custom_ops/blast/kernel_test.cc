@@ -12,125 +12,130 @@
 
 #include "blast/layout.h"
 #include "blast/linear.h"
+#include "testing/blast_problem.h"
 #include "testing/check.h"
 
 namespace blast_deploy::blast {
 namespace {
 
-using Index = std::int64_t;
-
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-// Floats full of NaN, `offset` floats past the start of a cache line, with nothing after the last.
+// Values full of NaN, `offset` values past the start of a cache line, with nothing after the last.
+template <typename Value>
 class Buffer {
  public:
   explicit Buffer(Index size, Index offset = 0) : offset_(offset) {
     void* memory = nullptr;
-    const auto bytes = static_cast<std::size_t>(size + offset) * sizeof(float);
-    if (posix_memalign(&memory, kAlignment * sizeof(float), bytes) != 0) throw std::bad_alloc();
-    memory_.reset(static_cast<float*>(memory));
-    std::fill_n(memory_.get(), size + offset, kNan);
+    const auto bytes = static_cast<std::size_t>(size + offset) * sizeof(Value);
+    if (posix_memalign(&memory, 64, bytes) != 0) throw std::bad_alloc();
+    memory_.reset(static_cast<Value*>(memory));
+    Value nan{};
+    narrow(kNan, &nan);
+    std::fill_n(memory_.get(), size + offset, nan);
   }
-  float* data() { return memory_.get() + offset_; }
+  Value* data() { return memory_.get() + offset_; }
 
  private:
   struct Free {
-    void operator()(float* memory) const { std::free(memory); }
+    void operator()(Value* memory) const { std::free(memory); }
   };
-  std::unique_ptr<float, Free> memory_;
+  std::unique_ptr<Value, Free> memory_;
   Index offset_;
 };
 
-struct Problem {
-  Layout layout;
-  std::vector<float> u, s, v, bias, x;
-  Index rows;
+// The problem's tensors at one element type, the factors packed.
+template <typename Value>
+struct Operands {
+  Buffer<Value> packed;
+  std::vector<Value> bias, x;
+
+  explicit Operands(const Problem& problem, Index misalignment = 0)
+      : packed(problem.layout.size, misalignment),
+        bias(stored<Value>(problem.bias)),
+        x(stored<Value>(problem.x)) {
+    pack(problem.layout, sizeof(Value), stored<Value>(problem.u).data(), stored<Value>(problem.s).data(),
+         stored<Value>(problem.v).data(), packed.data());
+  }
 };
 
-Problem make_problem(const Sizes& sizes, Index rows) {
-  std::mt19937 random(static_cast<unsigned>(sizes.rank + rows));
-  std::uniform_real_distribution<float> uniform(-1.0F, 1.0F);
-  const auto fill = [&](Index count) {
-    std::vector<float> values(static_cast<std::size_t>(count));
-    for (float& value : values) value = uniform(random);
-    return values;
-  };
-  const Layout layout = plan(sizes);
-  const auto& [m, n, b1, b2, rank] = sizes;
-  return {layout,
-          fill(b1 * layout.block_rows * rank),
-          fill(b1 * b2 * rank),
-          fill(b2 * rank * layout.block_columns),
-          fill(m),
-          fill(rows * n),
-          rows};
+template <typename Value>
+std::vector<Value> fresh_output(const Problem& problem) {
+  Value nan{};
+  narrow(kNan, &nan);
+  return std::vector<Value>(static_cast<std::size_t>(problem.rows * problem.layout.sizes.out_features), nan);
 }
 
-// y and, for a bound on its rounding error, the same sum over absolute values.
-struct Expected {
-  std::vector<double> y, magnitude;
+template <typename Value>
+std::vector<double> widened_all(const std::vector<Value>& values) {
+  std::vector<double> all;
+  for (const Value& value : values) all.push_back(widened(value));
+  return all;
+}
+
+template <ElementType Type>
+std::vector<double> run_typed(InstructionSet set, const Problem& problem, Index misalignment) {
+  using Value = typename StoredOf<Type>::Value;
+  const Kernel& kernel = kernel_for(set, Type);
+  Operands<Value> operands(problem, misalignment);
+  Buffer<double> scratch(
+      divide_up(kernel.scratch_bytes(problem.layout, problem.rows), static_cast<Index>(sizeof(double))),
+      misalignment);
+  std::vector<Value> y = fresh_output<Value>(problem);
+  kernel.multiply(problem.layout, {operands.packed.data(), operands.bias.data(), operands.x.data(),
+                                   problem.rows, y.data(), scratch.data()});
+  return widened_all(y);
+}
+
+template <ElementType Type>
+std::vector<double> run_in_tiles(InstructionSet set, const Problem& problem) {
+  using Value = typename StoredOf<Type>::Value;
+  Operands<Value> operands(problem);
+  const Linear linear{problem.layout, &kernel_for(set, Type)};
+  const Tiling tiling = tile_rows(problem.rows);
+  CHECK(tiling.tiles > 1);
+  std::vector<Value> y = fresh_output<Value>(problem);
+  std::vector<char> scratch(linear.scratch_bytes(tiling));
+  for (Index tile = tiling.tiles - 1; tile >= 0; --tile) {
+    linear.multiply(tiling, tile, operands.packed.data(), operands.bias.data(), operands.x.data(), y.data(),
+                    scratch.data());
+  }
+  return widened_all(y);
+}
+
+// One kernel that this machine can run.
+struct Subject {
+  const char* name;
+  InstructionSet set;
+  double epsilon;   // of what it computes with
+  double rounding;  // of what it stores, half a unit in the last place; 0 where it computes with that
+  std::vector<double> (*typed)(InstructionSet, const Problem&, Index);
+  std::vector<double> (*tiled)(InstructionSet, const Problem&);
+
+  // Runs on all rows as one tile, in scratch memory full of NaN, and returns y.
+  std::vector<double> run(const Problem& problem, Index misalignment = 0) const {
+    return typed(set, problem, misalignment);
+  }
 };
 
-Expected expect(const Problem& problem) {
-  const Sizes& sizes = problem.layout.sizes;
-  const Index p = problem.layout.block_rows;
-  const Index q = problem.layout.block_columns;
-  Expected expected;
-  std::vector<double> z(static_cast<std::size_t>(sizes.blocks_in * sizes.rank)), absolute_z(z.size());
-  for (Index row = 0; row < problem.rows; ++row) {
-    for (Index k = 0; k < sizes.blocks_in * sizes.rank; ++k) {
-      const Index first = k / sizes.rank * q;
-      double sum = 0, magnitude = 0;
-      for (Index column = 0; column < q && first + column < sizes.in_features; ++column) {
-        const double term = static_cast<double>(problem.v[k * q + column]) *
-                            problem.x[row * sizes.in_features + first + column];
-        sum += term;
-        magnitude += std::abs(term);
-      }
-      z[k] = sum;
-      absolute_z[k] = magnitude;
-    }
-    for (Index out = 0; out < sizes.out_features; ++out) {
-      const Index i = out / p;
-      double sum = problem.bias[out], magnitude = std::abs(sum);
-      for (Index k = 0; k < sizes.rank; ++k) {
-        const double u = problem.u[(i * p + out % p) * sizes.rank + k];
-        for (Index j = 0; j < sizes.blocks_in; ++j) {
-          const double factor = u * problem.s[(i * sizes.blocks_in + j) * sizes.rank + k];
-          sum += factor * z[j * sizes.rank + k];
-          magnitude += std::abs(factor) * absolute_z[j * sizes.rank + k];
-        }
-      }
-      expected.y.push_back(sum);
-      expected.magnitude.push_back(magnitude);
-    }
+std::vector<Subject> subjects() {
+  constexpr double kFloatEpsilon = std::numeric_limits<float>::epsilon();
+  constexpr double kDoubleEpsilon = std::numeric_limits<double>::epsilon();
+  std::vector<Subject> all;
+  for (const InstructionSet set : instruction_sets()) {
+    all.push_back(
+        {"float", set, kFloatEpsilon, 0, run_typed<ElementType::kFloat>, run_in_tiles<ElementType::kFloat>});
+    all.push_back({"double", set, kDoubleEpsilon, 0, run_typed<ElementType::kDouble>,
+                   run_in_tiles<ElementType::kDouble>});
+    all.push_back({"float16", set, kFloatEpsilon, 0x1p-11, run_typed<ElementType::kFloat16>,
+                   run_in_tiles<ElementType::kFloat16>});
+    all.push_back({"bfloat16", set, kFloatEpsilon, 0x1p-8, run_typed<ElementType::kBfloat16>,
+                   run_in_tiles<ElementType::kBfloat16>});
   }
-  return expected;
+  return all;
 }
 
-// Runs one kernel on all rows as one tile, in scratch memory full of NaN, and returns y.
-std::vector<float> run(const Kernel& kernel, const Problem& problem, Index misalignment = 0) {
-  const Layout& layout = problem.layout;
-  Buffer packed(layout.size, misalignment);
-  pack(layout, problem.u.data(), problem.s.data(), problem.v.data(), packed.data());
-  Buffer scratch(kernel.scratch_size(layout, problem.rows), misalignment);
-  std::vector<float> y(static_cast<std::size_t>(problem.rows * layout.sizes.out_features), kNan);
-  kernel.multiply(
-      layout, {packed.data(), problem.bias.data(), problem.x.data(), problem.rows, y.data(), scratch.data()});
-  return y;
-}
-
-// Rounding errors of a chain of n operations stay below n eps times the sum of magnitudes.
-bool is_close(const Problem& problem, const std::vector<float>& y) {
-  const Expected expected = expect(problem);
-  const Sizes& sizes = problem.layout.sizes;
-  const double operations =
-      static_cast<double>(problem.layout.block_columns + sizes.blocks_in + sizes.rank + 4);
-  const double unit = operations * std::numeric_limits<float>::epsilon();
-  for (std::size_t index = 0; index < y.size(); ++index) {
-    if (!(std::abs(y[index] - expected.y[index]) <= unit * expected.magnitude[index])) return false;
-  }
-  return y.size() == expected.y.size();
+bool is_close(const Subject& subject, const Problem& problem, const std::vector<double>& y) {
+  return is_close(expect(problem), problem.layout, y, subject.epsilon, subject.rounding);
 }
 
 const std::vector<Sizes> kSizes = {
@@ -151,13 +156,13 @@ const std::vector<Sizes> kSizes = {
 const std::vector<Index> kRowCounts = {1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 16, 29, 70};
 
 TEST(kernels_agree_with_double_precision) {
-  for (const InstructionSet set : instruction_sets()) {
+  for (const Subject& subject : subjects()) {
     for (const Sizes& sizes : kSizes) {
       for (const Index rows : kRowCounts) {
         const Problem problem = make_problem(sizes, rows);
-        const bool close = is_close(problem, run(kernel_for(set), problem));
+        const bool close = is_close(subject, problem, subject.run(problem));
         if (!close) {
-          std::fprintf(stderr, "%s, %ldx%ld, rank %ld, %ld rows\n", to_string(set),
+          std::fprintf(stderr, "%s, %s, %ldx%ld, rank %ld, %ld rows\n", to_string(subject.set), subject.name,
                        static_cast<long>(sizes.out_features), static_cast<long>(sizes.in_features),
                        static_cast<long>(sizes.rank), static_cast<long>(rows));
         }
@@ -168,16 +173,16 @@ TEST(kernels_agree_with_double_precision) {
 }
 
 TEST(a_row_does_not_depend_on_its_neighbours) {
-  for (const InstructionSet set : instruction_sets()) {
+  for (const Subject& subject : subjects()) {
     for (const Sizes& sizes : kSizes) {
       const Problem problem = make_problem(sizes, 17);
-      const std::vector<float> together = run(kernel_for(set), problem);
+      const std::vector<double> together = subject.run(problem);
       for (Index row = 0; row < problem.rows; ++row) {
         Problem alone = problem;
         alone.rows = 1;
         alone.x.assign(problem.x.begin() + row * sizes.in_features,
                        problem.x.begin() + (row + 1) * sizes.in_features);
-        const std::vector<float> y = run(kernel_for(set), alone);
+        const std::vector<double> y = subject.run(alone);
         CHECK(std::equal(y.begin(), y.end(), together.begin() + row * sizes.out_features));
       }
     }
@@ -186,9 +191,7 @@ TEST(a_row_does_not_depend_on_its_neighbours) {
 
 TEST(alignment_changes_nothing) {
   const Problem problem = make_problem({97, 101, 5, 3, 13}, 9);
-  for (const InstructionSet set : instruction_sets()) {
-    CHECK(run(kernel_for(set), problem) == run(kernel_for(set), problem, 1));
-  }
+  for (const Subject& subject : subjects()) CHECK(subject.run(problem) == subject.run(problem, 1));
 }
 
 TEST(padding_of_the_factors_is_never_read) {
@@ -206,16 +209,14 @@ TEST(padding_of_the_factors_is_never_read) {
     }
   }
   CHECK(poisoned.u.back() != poisoned.u.back() && poisoned.v.back() != poisoned.v.back());
-  for (const InstructionSet set : instruction_sets()) {
-    CHECK(run(kernel_for(set), poisoned) == run(kernel_for(set), problem));
-  }
+  for (const Subject& subject : subjects()) CHECK(subject.run(poisoned) == subject.run(problem));
 }
 
 TEST(infinities_stay_in_their_row) {
   Problem problem = make_problem({97, 101, 5, 3, 13}, 3);
   problem.x[101 + 50] = std::numeric_limits<float>::infinity();
-  for (const InstructionSet set : instruction_sets()) {
-    const std::vector<float> y = run(kernel_for(set), problem);
+  for (const Subject& subject : subjects()) {
+    const std::vector<double> y = subject.run(problem);
     for (Index column = 0; column < 97; ++column) {
       CHECK(std::isfinite(y[column]) && std::isfinite(y[2 * 97 + column]));
       CHECK(!std::isfinite(y[97 + column]));
@@ -238,19 +239,8 @@ TEST(tiles_cover_all_rows_once) {
 
 TEST(tiles_give_what_one_tile_gives) {
   const Problem problem = make_problem({97, 101, 5, 3, 13}, 201);
-  Buffer packed(problem.layout.size);
-  pack(problem.layout, problem.u.data(), problem.s.data(), problem.v.data(), packed.data());
-  for (const InstructionSet set : instruction_sets()) {
-    const Linear linear{problem.layout, &kernel_for(set)};
-    const Tiling tiling = tile_rows(problem.rows);
-    CHECK(tiling.tiles > 1);
-    std::vector<float> y(static_cast<std::size_t>(problem.rows) * 97, kNan);
-    std::vector<char> scratch(linear.scratch_bytes(tiling));
-    for (Index tile = tiling.tiles - 1; tile >= 0; --tile) {
-      linear.multiply(tiling, tile, packed.data(), problem.bias.data(), problem.x.data(), y.data(),
-                      scratch.data());
-    }
-    CHECK(y == run(kernel_for(set), problem));
+  for (const Subject& subject : subjects()) {
+    CHECK(subject.tiled(subject.set, problem) == subject.run(problem));
   }
 }
 

@@ -1,4 +1,4 @@
-// The kernel of each instruction set that this library was compiled for (see kernel.cc and CMakeLists.txt).
+// The kernels that this library was compiled for (see kernel.cc and CMakeLists.txt).
 #include <stdexcept>
 #include <string>
 
@@ -6,30 +6,41 @@
 
 namespace blast_deploy::blast {
 
+#define BLAST_DEPLOY_DECLARE(set)            \
+  extern const Kernel kKernel##set##Float;   \
+  extern const Kernel kKernel##set##Float16; \
+  extern const Kernel kKernel##set##Double;  \
+  extern const Kernel kKernel##set##Bfloat16;
+#define BLAST_DEPLOY_LIST(set) \
+  &kKernel##set##Float, &kKernel##set##Float16, &kKernel##set##Double, &kKernel##set##Bfloat16
+
 #if defined(__x86_64__)
-extern const Kernel kKernelX86_64;
-extern const Kernel kKernelX86_64_v3;
-extern const Kernel kKernelX86_64_v4;
+BLAST_DEPLOY_DECLARE(X86_64)
+BLAST_DEPLOY_DECLARE(X86_64_v3)
+BLAST_DEPLOY_DECLARE(X86_64_v4)
 #elif defined(__aarch64__)
-extern const Kernel kKernelNeon;
+BLAST_DEPLOY_DECLARE(Neon)
 #endif
 
-const Kernel& kernel_for(InstructionSet set) {
-  switch (set) {
+namespace {
+
+const Kernel* const kKernels[] = {
 #if defined(__x86_64__)
-    case InstructionSet::kX86_64:
-      return kKernelX86_64;
-    case InstructionSet::kX86_64_v3:
-      return kKernelX86_64_v3;
-    case InstructionSet::kX86_64_v4:
-      return kKernelX86_64_v4;
+    BLAST_DEPLOY_LIST(X86_64),
+    BLAST_DEPLOY_LIST(X86_64_v3),
+    BLAST_DEPLOY_LIST(X86_64_v4),
 #elif defined(__aarch64__)
-    case InstructionSet::kNeon:
-      return kKernelNeon;
+    BLAST_DEPLOY_LIST(Neon),
 #endif
-    default:
-      throw std::invalid_argument(std::string("this library has no kernel for ") + to_string(set));
+};
+
+}  // namespace
+
+const Kernel& kernel_for(InstructionSet set, ElementType type) {
+  for (const Kernel* const kernel : kKernels) {
+    if (kernel->instruction_set == set && kernel->element_type == type) return *kernel;
   }
+  throw std::invalid_argument(std::string("this library has no kernel for ") + to_string(set));
 }
 
 }  // namespace blast_deploy::blast

@@ -32,19 +32,58 @@ std::int64_t chunk_size(const Layout& layout, std::int64_t rank) {
 }
 
 // Writes rows x columns values as panels, taking value(row, column) where valid, and returns the end.
-template <typename Value>
-float* pack_panels(std::int64_t rows, std::int64_t columns, float* packed, Value value) {
+template <typename Bits, typename Value>
+Bits* pack_panels(std::int64_t rows, std::int64_t columns, Bits* packed, Value value) {
   for (std::int64_t first = 0, width; first < columns; first += width) {
     width = panel_width(columns - first);
-    float* const end = packed + panel_size(rows, width);
+    Bits* const end = packed + panel_size(rows, width);
     for (std::int64_t row = 0; row < rows; ++row) {
       for (std::int64_t column = first; column < first + width; ++column) {
-        *packed++ = column < columns ? value(row, column) : 0.0F;
+        *packed++ = column < columns ? value(row, column) : Bits{0};
       }
     }
-    packed = std::fill_n(packed, end - packed, 0.0F);
+    packed = std::fill_n(packed, end - packed, Bits{0});
   }
   return packed;
+}
+
+// Moves values whatever they mean: zero is all bits zero in every element type.
+template <typename Bits>
+void pack_values(const Layout& layout, const void* u_values, const void* s_values, const void* v_values,
+                 void* packed_values) {
+  const auto* const u = static_cast<const Bits*>(u_values);
+  const auto* const s = static_cast<const Bits*>(s_values);
+  const auto* const v = static_cast<const Bits*>(v_values);
+  auto* packed = static_cast<Bits*>(packed_values);
+  const std::int64_t m = layout.sizes.out_features;
+  const std::int64_t n = layout.sizes.in_features;
+  const std::int64_t b1 = layout.sizes.blocks_out;
+  const std::int64_t b2 = layout.sizes.blocks_in;
+  const std::int64_t r = layout.sizes.rank;
+  const std::int64_t p = layout.block_rows;
+  const std::int64_t q = layout.block_columns;
+  for (std::int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
+    const std::int64_t first = chunk * layout.chunk_rank;
+    const std::int64_t rank = rank_of_chunk(layout, chunk);
+    for (std::int64_t j = 0; j < b2; ++j) {
+      const std::int64_t valid = n - j * q;
+      const Bits* const factor = v + (j * r + first) * q;
+      packed = pack_panels(q, rank, packed, [=](std::int64_t column, std::int64_t k) {
+        return column < valid ? factor[k * q + column] : Bits{0};
+      });
+    }
+    for (std::int64_t block = 0; block < b1 * b2; ++block) {
+      packed = std::copy_n(s + block * r + first, rank, packed);
+      packed = std::fill_n(packed, round_up(rank, kAlignment) - rank, Bits{0});
+    }
+    for (std::int64_t i = 0; i < b1; ++i) {
+      const std::int64_t valid = m - i * p;
+      const Bits* const factor = u + i * p * r + first;
+      packed = pack_panels(rank, p, packed, [=](std::int64_t k, std::int64_t row) {
+        return row < valid ? factor[row * r + k] : Bits{0};
+      });
+    }
+  }
 }
 
 }  // namespace
@@ -75,36 +114,11 @@ Layout plan(const Sizes& sizes) {
   return layout;
 }
 
-void pack(const Layout& layout, const float* u, const float* s, const float* v, float* packed) {
-  const std::int64_t m = layout.sizes.out_features;
-  const std::int64_t n = layout.sizes.in_features;
-  const std::int64_t b1 = layout.sizes.blocks_out;
-  const std::int64_t b2 = layout.sizes.blocks_in;
-  const std::int64_t r = layout.sizes.rank;
-  const std::int64_t p = layout.block_rows;
-  const std::int64_t q = layout.block_columns;
-  for (std::int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
-    const std::int64_t first = chunk * layout.chunk_rank;
-    const std::int64_t rank = rank_of_chunk(layout, chunk);
-    for (std::int64_t j = 0; j < b2; ++j) {
-      const std::int64_t valid = n - j * q;
-      const float* const factor = v + (j * r + first) * q;
-      packed = pack_panels(q, rank, packed, [=](std::int64_t column, std::int64_t k) {
-        return column < valid ? factor[k * q + column] : 0.0F;
-      });
-    }
-    for (std::int64_t block = 0; block < b1 * b2; ++block) {
-      packed = std::copy_n(s + block * r + first, rank, packed);
-      packed = std::fill_n(packed, round_up(rank, kAlignment) - rank, 0.0F);
-    }
-    for (std::int64_t i = 0; i < b1; ++i) {
-      const std::int64_t valid = m - i * p;
-      const float* const factor = u + i * p * r + first;
-      packed = pack_panels(rank, p, packed, [=](std::int64_t k, std::int64_t row) {
-        return row < valid ? factor[row * r + k] : 0.0F;
-      });
-    }
-  }
+void pack(const Layout& layout, std::size_t value_bytes, const void* u, const void* s, const void* v,
+          void* packed) {
+  if (value_bytes == 8) return pack_values<std::uint64_t>(layout, u, s, v, packed);
+  if (value_bytes == 4) return pack_values<std::uint32_t>(layout, u, s, v, packed);
+  pack_values<std::uint16_t>(layout, u, s, v, packed);
 }
 
 }  // namespace blast_deploy::blast

@@ -7,16 +7,17 @@
 // A panel is a matrix of 32, 16 or 8 columns, stored row after row; a matrix is cut into panels of 32 and
 // at most one each of 16 and 8, so that it is padded with zeros to a multiple of 8. Each panel starts on a
 // multiple of kAlignment. The kernel reads weights as one stream, from the first float to the last.
-// The layout is the same for all instruction sets.
+// The layout is the same for all instruction sets and element types; it counts in values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace blast_deploy::blast {
 
 constexpr std::int64_t kLayoutVersion = 1;
 constexpr std::int64_t kPanelWidth = 32;
-constexpr std::int64_t kAlignment = 16;      // floats: one cache line
+constexpr std::int64_t kAlignment = 16;      // values: one cache line of floats
 constexpr std::int64_t kLargestChunk = 160;  // rank components
 constexpr std::int64_t kUsualChunk = 128;    // where the rank needs several chunks
 
@@ -44,12 +45,12 @@ static constexpr std::int64_t panel_width(std::int64_t columns) {
   return columns > 24 ? 32 : columns > 8 ? 16 : 8;
 }
 
-// Floats of one panel.
+// Values of one panel.
 static constexpr std::int64_t panel_size(std::int64_t rows, std::int64_t width) {
   return round_up(rows * width, kAlignment);
 }
 
-// Floats of all panels of one rows x columns matrix.
+// Values of all panels of one rows x columns matrix.
 static constexpr std::int64_t panels_size(std::int64_t rows, std::int64_t columns) {
   std::int64_t size = 0;
   const std::int64_t full = columns / kPanelWidth;
@@ -67,7 +68,7 @@ struct Layout {
   std::int64_t block_columns;  // q
   std::int64_t chunk_rank;     // rank components of every chunk but the last
   std::int64_t chunks;
-  std::int64_t size;  // floats in all
+  std::int64_t size;  // values in all
 };
 
 // Rank components of one chunk.
@@ -78,8 +79,10 @@ static constexpr std::int64_t rank_of_chunk(const Layout& layout, std::int64_t c
 // Throws std::invalid_argument with one sentence if no such matrix exists or it is too large to address.
 Layout plan(const Sizes& sizes);
 
-// Packs U (b1, p, r), S (b1, b2, r) and V (b2, r, q), all contiguous, into `layout.size` floats.
-// Rows and columns past out_features and in_features are written as zeros whatever they hold.
-void pack(const Layout& layout, const float* u, const float* s, const float* v, float* packed);
+// Packs U (b1, p, r), S (b1, b2, r) and V (b2, r, q), all contiguous and of values of `value_bytes` bytes (2,
+// 4 or 8), into `layout.size` values. Rows and columns past out_features and in_features are written as zeros
+// whatever they hold.
+void pack(const Layout& layout, std::size_t value_bytes, const void* u, const void* s, const void* v,
+          void* packed);
 
 }  // namespace blast_deploy::blast

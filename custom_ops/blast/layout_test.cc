@@ -15,7 +15,7 @@ std::vector<float> packed(const Sizes& sizes, const std::vector<float>& u, const
                           const std::vector<float>& v) {
   const Layout layout = plan(sizes);
   std::vector<float> values(static_cast<std::size_t>(layout.size), kNan);
-  pack(layout, u.data(), s.data(), v.data(), values.data());
+  pack(layout, sizeof(float), u.data(), s.data(), v.data(), values.data());
   return values;
 }
 

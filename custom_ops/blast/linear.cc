@@ -7,11 +7,11 @@ namespace {
 // A multiple of the rows that the AVX-512 kernel takes at once.
 constexpr std::int64_t kLargestTile = 70;
 
-constexpr std::size_t kCacheLine = kAlignment * sizeof(float);
+constexpr std::size_t kCacheLine = 64;
 
-float* align(void* memory) {
+void* align(void* memory) {
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
-  return reinterpret_cast<float*>((address + kCacheLine - 1) / kCacheLine * kCacheLine);
+  return reinterpret_cast<void*>((address + kCacheLine - 1) / kCacheLine * kCacheLine);
 }
 
 }  // namespace
@@ -24,15 +24,16 @@ Tiling tile_rows(std::int64_t rows) {
 }
 
 std::size_t Linear::scratch_bytes(const Tiling& tiling) const {
-  return static_cast<std::size_t>(kernel->scratch_size(layout, tiling.tile_rows)) * sizeof(float) +
-         kCacheLine;
+  return static_cast<std::size_t>(kernel->scratch_bytes(layout, tiling.tile_rows)) + kCacheLine;
 }
 
-void Linear::multiply(const Tiling& tiling, std::int64_t tile, const float* packed, const float* bias,
-                      const float* x, float* y, void* scratch) const {
-  const std::int64_t first = tile * tiling.tile_rows;
-  kernel->multiply(layout, {packed, bias, x + first * layout.sizes.in_features, tiling.rows_of(tile),
-                            y + first * layout.sizes.out_features, align(scratch)});
+void Linear::multiply(const Tiling& tiling, std::int64_t tile, const void* packed, const void* bias,
+                      const void* x, void* y, void* scratch) const {
+  const std::int64_t first =
+      tile * tiling.tile_rows * static_cast<std::int64_t>(value_bytes(kernel->element_type));
+  const auto* const x_rows = static_cast<const char*>(x) + first * layout.sizes.in_features;
+  auto* const y_rows = static_cast<char*>(y) + first * layout.sizes.out_features;
+  kernel->multiply(layout, {packed, bias, x_rows, tiling.rows_of(tile), y_rows, align(scratch)});
 }
 
 }  // namespace blast_deploy::blast

@@ -26,9 +26,10 @@ struct Linear {
   // Bytes of scratch memory for one tile, with room to align it.
   std::size_t scratch_bytes(const Tiling& tiling) const;
 
-  // Computes one tile of y (rows x out_features) from x (rows x in_features).
-  void multiply(const Tiling& tiling, std::int64_t tile, const float* packed, const float* bias,
-                const float* x, float* y, void* scratch) const;
+  // Computes one tile of y (rows x out_features) from x (rows x in_features), all of the kernel's element
+  // type.
+  void multiply(const Tiling& tiling, std::int64_t tile, const void* packed, const void* bias, const void* x,
+                void* y, void* scratch) const;
 };
 
 }  // namespace blast_deploy::blast

@@ -14,7 +14,7 @@ namespace {
 namespace plain = contract::blast_linear;
 namespace packed = contract::blast_linear_packed;
 
-const Kernel* best_kernel() { return &kernel_for(instruction_sets().front()); }
+const Kernel* best_kernel(ElementType type) { return &kernel_for(instruction_sets().front(), type); }
 
 void check_factor(const char* name, const Tensor& factor, const Shape& needed) {
   if (factor.shape != needed) {
@@ -38,15 +38,19 @@ Sizes check_factors(const Tensor& u, const Tensor& s, const Tensor& v, std::int6
   return sizes;
 }
 
+std::size_t packed_bytes(const Linear& linear) {
+  return static_cast<std::size_t>(linear.layout.size) * value_bytes(linear.kernel->element_type);
+}
+
 }  // namespace
 
-void LinearOperator::Free::operator()(float* memory) const { std::free(memory); }
+void LinearOperator::Free::operator()(void* memory) const { std::free(memory); }
 
-LinearOperator::LinearOperator(const Node& node)
+LinearOperator::LinearOperator(const Node& node, ElementType type)
     : runner_(node),
       out_features_(node.integer(plain::kAttributeOutFeatures)),
       in_features_(node.integer(plain::kAttributeInFeatures)),
-      linear_{{}, best_kernel()} {
+      linear_{{}, best_kernel(type)} {
   Tensor bias;
   if (node.constant(plain::kInputBias, &bias)) check_bias(bias, out_features_);
   Tensor u;
@@ -57,11 +61,11 @@ LinearOperator::LinearOperator(const Node& node)
     return;
   }
   linear_.layout = plan(check_factors(u, s, v, out_features_, in_features_));
-  constexpr std::size_t kCacheLine = kAlignment * sizeof(float);
-  const std::size_t bytes = static_cast<std::size_t>(linear_.layout.size) * sizeof(float);
-  packed_.reset(static_cast<float*>(std::aligned_alloc(kCacheLine, bytes)));
+  constexpr std::size_t kCacheLine = 64;
+  const std::size_t bytes = packed_bytes(linear_);
+  packed_.reset(std::aligned_alloc(kCacheLine, (bytes + kCacheLine - 1) / kCacheLine * kCacheLine));
   if (packed_ == nullptr) throw std::bad_alloc();
-  pack(linear_.layout, u.data, s.data, v.data, packed_.get());
+  pack(linear_.layout, value_bytes(type), u.data, s.data, v.data, packed_.get());
 }
 
 void LinearOperator::compute(abi::KernelContext* context) const {
@@ -70,23 +74,24 @@ void LinearOperator::compute(abi::KernelContext* context) const {
   const Tensor s = read_input(runner_.api(), context, plain::kInputS);
   const Tensor v = read_input(runner_.api(), context, plain::kInputV);
   const Linear linear{plan(check_factors(u, s, v, out_features_, in_features_)), linear_.kernel};
-  const Scratch memory(runner_.allocator(), static_cast<std::size_t>(linear.layout.size) * sizeof(float));
-  pack(linear.layout, u.data, s.data, v.data, static_cast<float*>(memory.get()));
-  runner_.run(context, linear, static_cast<const float*>(memory.get()), plain::kInputBias);
+  const Scratch memory(runner_.allocator(), packed_bytes(linear));
+  pack(linear.layout, value_bytes(linear.kernel->element_type), u.data, s.data, v.data, memory.get());
+  runner_.run(context, linear, memory.get(), plain::kInputBias);
 }
 
 void LinearOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* context) {
   infer_last_axis(api, context, plain::kAttributeOutFeatures);
 }
 
-PackedLinearOperator::PackedLinearOperator(const Node& node) : runner_(node), packed_(nullptr), linear_{} {
+PackedLinearOperator::PackedLinearOperator(const Node& node, ElementType type)
+    : runner_(node), packed_(nullptr), linear_{} {
   const std::int64_t version = node.integer(packed::kAttributeLayoutVersion);
   if (version != kLayoutVersion) {
     throw std::invalid_argument("the factors were packed in layout " + std::to_string(version) +
                                 ", and this library reads layout " + std::to_string(kLayoutVersion) +
                                 "; compile the model again");
   }
-  linear_.kernel = &kernel_for(require_instruction_set(node.text(packed::kAttributeInstructionSet)));
+  linear_.kernel = &kernel_for(require_instruction_set(node.text(packed::kAttributeInstructionSet)), type);
   linear_.layout =
       plan({node.integer(packed::kAttributeOutFeatures), node.integer(packed::kAttributeInFeatures),
             node.integer(packed::kAttributeBlocksOut), node.integer(packed::kAttributeBlocksIn),

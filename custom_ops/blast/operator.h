@@ -7,6 +7,7 @@
 
 #include "blast/runner.h"
 #include "runtime/contract.h"
+#include "runtime/element_type.h"
 #include "runtime/node.h"
 
 namespace blast_deploy::blast {
@@ -19,15 +20,15 @@ class LinearOperator {
   static constexpr std::size_t kInputs = contract::blast_linear::kInputs;
   static constexpr std::size_t kOutputs = contract::blast_linear::kOutputs;
 
-  explicit LinearOperator(const Node& node);
+  LinearOperator(const Node& node, ElementType type);
   void compute(abi::KernelContext* context) const;
   static void infer_shape(const Api& api, abi::ShapeInferenceContext* context);
 
  private:
   struct Free {
-    void operator()(float* memory) const;
+    void operator()(void* memory) const;
   };
-  using Packed = std::unique_ptr<float, Free>;
+  using Packed = std::unique_ptr<void, Free>;
 
   Linear plan_linear(const Tensor& u, const Tensor& s, const Tensor& v) const;
 
@@ -46,13 +47,13 @@ class PackedLinearOperator {
   static constexpr std::size_t kInputs = contract::blast_linear_packed::kInputs;
   static constexpr std::size_t kOutputs = contract::blast_linear_packed::kOutputs;
 
-  explicit PackedLinearOperator(const Node& node);
+  PackedLinearOperator(const Node& node, ElementType type);
   void compute(abi::KernelContext* context) const;
   static void infer_shape(const Api& api, abi::ShapeInferenceContext* context);
 
  private:
   Runner runner_;
-  const float* packed_;
+  const void* packed_;
   Linear linear_;
 };
 

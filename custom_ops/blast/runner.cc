@@ -11,10 +11,10 @@ namespace {
 struct Job {
   const Linear& linear;
   Tiling tiling;
-  const float* packed;
-  const float* bias;
-  const float* x;
-  float* y;
+  const void* packed;
+  const void* bias;
+  const void* x;
+  void* y;
   abi::Allocator* allocator;
   std::atomic<bool> out_of_memory{false};
 };
@@ -57,7 +57,7 @@ void check_bias(const Tensor& bias, std::int64_t out_features) {
   }
 }
 
-void Runner::run(abi::KernelContext* context, const Linear& linear, const float* packed,
+void Runner::run(abi::KernelContext* context, const Linear& linear, const void* packed,
                  std::size_t bias_input) const {
   const Sizes& sizes = linear.layout.sizes;
   const Tensor x = read_input(api_, context, 0);
@@ -66,7 +66,7 @@ void Runner::run(abi::KernelContext* context, const Linear& linear, const float*
   check_bias(bias, sizes.out_features);
   Shape y_shape = x.shape;
   y_shape.back() = sizes.out_features;
-  float* const y = make_output(api_, context, 0, y_shape);
+  void* const y = make_output(api_, context, 0, y_shape);
   if (rows == 0) return;
 
   Job job{linear, tile_rows(rows), packed, bias.data, x.data, y, allocator_.get()};

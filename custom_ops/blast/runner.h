@@ -32,7 +32,7 @@ class Runner {
   abi::Allocator* allocator() const { return allocator_.get(); }
 
   // Reads X (input 0) and bias, refuses wrong shapes and writes Y (output 0).
-  void run(abi::KernelContext* context, const Linear& linear, const float* packed,
+  void run(abi::KernelContext* context, const Linear& linear, const void* packed,
            std::size_t bias_input) const;
 
  private:

@@ -3,16 +3,12 @@
 
 #include <cstddef>
 
+#include "runtime/element_type.h"
+
 namespace blast_deploy::contract {
 
 constexpr char kDomain[] = "ai.blast";
 constexpr int kDomainVersion = 1;
-
-// Element types, numbered as ONNX does.
-constexpr int kFloat = 1;
-constexpr int kFloat16 = 10;
-constexpr int kDouble = 11;
-constexpr int kBfloat16 = 16;
 
 namespace blast_linear {
 constexpr char kName[] = "BlastLinear";
@@ -26,8 +22,12 @@ constexpr std::size_t kInputV = 3;
 constexpr std::size_t kInputBias = 4;
 constexpr char kAttributeInFeatures[] = "in_features";
 constexpr char kAttributeOutFeatures[] = "out_features";
-constexpr int kKernelTypes[] = {kFloat};
-constexpr int kOtherTypes[] = {kFloat16, kDouble, kBfloat16};
+constexpr ElementType kKernelTypes[] = {
+    ElementType::kFloat,
+    ElementType::kFloat16,
+    ElementType::kDouble,
+    ElementType::kBfloat16,
+};
 }  // namespace blast_linear
 
 namespace blast_linear_packed {
@@ -45,7 +45,12 @@ constexpr char kAttributeBlocksIn[] = "blocks_in";
 constexpr char kAttributeRank[] = "rank";
 constexpr char kAttributeLayoutVersion[] = "layout_version";
 constexpr char kAttributeInstructionSet[] = "instruction_set";
-constexpr int kKernelTypes[] = {kFloat};
+constexpr ElementType kKernelTypes[] = {
+    ElementType::kFloat,
+    ElementType::kFloat16,
+    ElementType::kDouble,
+    ElementType::kBfloat16,
+};
 }  // namespace blast_linear_packed
 
 }  // namespace blast_deploy::contract

@@ -2,7 +2,7 @@
 //
 // Such a class has
 //   static constexpr const char* kName; int kSinceVersion; std::size_t kInputs, kOutputs;
-//   explicit Operator(const Node&);                     // checks everything that can be checked; throws
+//   Operator(const Node&, ElementType);                 // checks everything that can be checked; throws
 //   void compute(abi::KernelContext*) const;            // re-entrant; throws
 //   static void infer_shape(const Api&, abi::ShapeInferenceContext*);
 #pragma once
@@ -13,39 +13,14 @@
 
 #include "runtime/abi.h"
 #include "runtime/api.h"
+#include "runtime/element_type.h"
 #include "runtime/node.h"
 
 namespace blast_deploy {
 
 struct CustomOperator : abi::CustomOp {
   const abi::FunctionTable* table = nullptr;
-  int element_type = 0;
-  const char* provider = nullptr;
-};
-
-// A provider that does not exist. An operator registered for it has a schema and no kernel, and where ONNX
-// Runtime finds no kernel for float16 it casts to float and back.
-constexpr char kNoProvider[] = "None";
-
-// Stands for an operator at an element type that the library does not compute: where the operator is known at
-// other types, ONNX Runtime no longer considers the node's function body, and its own error names no remedy.
-template <typename Operator>
-class Refusal {
- public:
-  static constexpr const char* kName = Operator::kName;
-  static constexpr int kSinceVersion = Operator::kSinceVersion;
-  static constexpr std::size_t kInputs = Operator::kInputs;
-  static constexpr std::size_t kOutputs = Operator::kOutputs;
-
-  explicit Refusal(const Node&) {
-    throw std::invalid_argument(
-        "the operator library computes it in float and float16 only; "
-        "open this model without the library, and its function body is run");
-  }
-  void compute(abi::KernelContext*) const {}
-  static void infer_shape(const Api& api, abi::ShapeInferenceContext* context) {
-    Operator::infer_shape(api, context);
-  }
+  ElementType element_type{};
 };
 
 namespace internal {
@@ -58,14 +33,18 @@ struct Instance {
 
 inline const CustomOperator* self(const abi::CustomOp* op) { return static_cast<const CustomOperator*>(op); }
 
+inline int element_type(const abi::CustomOp* op, std::size_t) {
+  return static_cast<int>(self(op)->element_type);
+}
+
 template <typename Operator>
-abi::Status* create(const abi::CustomOp*, const abi::FunctionTable* table, const abi::KernelInfo* info,
+abi::Status* create(const abi::CustomOp* op, const abi::FunctionTable* table, const abi::KernelInfo* info,
                     void** kernel) {
   const Api api(table);
   return guarded(api, [&] {
     const Node node(api, info);
     try {
-      *kernel = new Instance<Operator>{api, Operator(node)};
+      *kernel = new Instance<Operator>{api, Operator(node, self(op)->element_type)};
     } catch (const std::exception& error) {
       throw Failure(abi::kInvalidArgument,
                     std::string(Operator::kName) + " '" + node.name() + "': " + error.what());
@@ -87,19 +66,18 @@ abi::Status* compute(void* kernel, abi::KernelContext* context) {
 
 }  // namespace internal
 
-// Makes the record for one element type. `provider` is nullptr for a kernel that runs on the CPU.
+// Makes the record for one element type, whose kernel runs on the CPU.
 template <typename Operator>
-CustomOperator make_operator(const abi::FunctionTable* table, int element_type, const char* provider) {
+CustomOperator make_operator(const abi::FunctionTable* table, ElementType element_type) {
   CustomOperator op{};
   op.table = table;
   op.element_type = element_type;
-  op.provider = provider;
   op.version = abi::kApiVersion;
   op.get_name = [](const abi::CustomOp*) { return Operator::kName; };
-  op.get_execution_provider_type = [](const abi::CustomOp* op) { return internal::self(op)->provider; };
-  op.get_input_type = [](const abi::CustomOp* op, std::size_t) { return internal::self(op)->element_type; };
+  op.get_execution_provider_type = [](const abi::CustomOp*) -> const char* { return nullptr; };
+  op.get_input_type = internal::element_type;
   op.get_input_count = [](const abi::CustomOp*) { return Operator::kInputs; };
-  op.get_output_type = [](const abi::CustomOp* op, std::size_t) { return internal::self(op)->element_type; };
+  op.get_output_type = internal::element_type;
   op.get_output_count = [](const abi::CustomOp*) { return Operator::kOutputs; };
   op.destroy_kernel = [](void* kernel) { delete static_cast<internal::Instance<Operator>*>(kernel); };
   op.get_input_characteristic = [](const abi::CustomOp*, std::size_t) { return int{abi::kRequired}; };

@@ -16,11 +16,12 @@ namespace {
 class Domain {
  public:
   explicit Domain(const abi::FunctionTable* table) {
-    namespace linear = contract::blast_linear;
-    namespace packed = contract::blast_linear_packed;
-    for (const int type : linear::kKernelTypes) add<blast::LinearOperator>(table, type, nullptr);
-    for (const int type : linear::kOtherTypes) add_without_kernel<blast::LinearOperator>(table, type);
-    for (const int type : packed::kKernelTypes) add<blast::PackedLinearOperator>(table, type, nullptr);
+    for (const ElementType type : contract::blast_linear::kKernelTypes) {
+      operators_.push_back(make_operator<blast::LinearOperator>(table, type));
+    }
+    for (const ElementType type : contract::blast_linear_packed::kKernelTypes) {
+      operators_.push_back(make_operator<blast::PackedLinearOperator>(table, type));
+    }
     const Api api(table);
     api.check(abi::kCreateCustomOpDomain, contract::kDomain, &domain_);
     for (const CustomOperator& op : operators_) api.check(abi::kAddCustomOp, domain_, &op);
@@ -29,17 +30,6 @@ class Domain {
   abi::CustomOpDomain* get() const { return domain_; }
 
  private:
-  template <typename Operator>
-  void add(const abi::FunctionTable* table, int element_type, const char* provider) {
-    operators_.push_back(make_operator<Operator>(table, element_type, provider));
-  }
-
-  template <typename Operator>
-  void add_without_kernel(const abi::FunctionTable* table, int element_type) {
-    if (element_type == contract::kFloat16) return add<Operator>(table, element_type, kNoProvider);
-    add<Refusal<Operator>>(table, element_type, nullptr);
-  }
-
   std::vector<CustomOperator> operators_;
   abi::CustomOpDomain* domain_ = nullptr;
 };

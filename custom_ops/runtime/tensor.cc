@@ -3,10 +3,10 @@
 namespace blast_deploy {
 namespace {
 
-float* data_of(const Api& api, const abi::Value* value) {
+void* data_of(const Api& api, const abi::Value* value) {
   void* data = nullptr;
   api.check(abi::kGetTensorMutableData, const_cast<abi::Value*>(value), &data);
-  return static_cast<float*>(data);
+  return data;
 }
 
 }  // namespace
@@ -37,7 +37,7 @@ Tensor read_input(const Api& api, const abi::KernelContext* context, std::size_t
   return read_tensor(api, value);
 }
 
-float* make_output(const Api& api, abi::KernelContext* context, std::size_t index, const Shape& shape) {
+void* make_output(const Api& api, abi::KernelContext* context, std::size_t index, const Shape& shape) {
   abi::Value* value = nullptr;
   api.check(abi::kGetOutput, context, index, shape.data(), shape.size(), &value);
   return data_of(api, value);

@@ -1,4 +1,4 @@
-// A tensor of floats that ONNX Runtime owns.
+// A tensor that ONNX Runtime owns.
 #pragma once
 
 #include <cstdint>
@@ -12,19 +12,19 @@ namespace blast_deploy {
 using Shape = std::vector<std::int64_t>;
 
 struct Tensor {
-  float* data = nullptr;
+  void* data = nullptr;
   Shape shape;
 };
 
 // "(2, 3)", as error sentences spell it.
 std::string to_string(const Shape& shape);
 
-// Views a tensor; the operators declare their element types, so that ONNX Runtime passes no other than float.
+// Views a tensor; the operators declare their element types, so that ONNX Runtime passes no other.
 Tensor read_tensor(const Api& api, const abi::Value* value);
 
 Tensor read_input(const Api& api, const abi::KernelContext* context, std::size_t index);
 
 // Has ONNX Runtime allocate an output.
-float* make_output(const Api& api, abi::KernelContext* context, std::size_t index, const Shape& shape);
+void* make_output(const Api& api, abi::KernelContext* context, std::size_t index, const Shape& shape);
 
 }  // namespace blast_deploy

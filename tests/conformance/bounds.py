@@ -9,8 +9,9 @@ path, so with K = q + b2 + r + 1, component by component,
     |computed - exact| <= gamma(K) * (|U| (|S| * (|V| |x|)) + |bias|).
 
 Multiplied out instead, each weight is rounded once and there are n terms: K = n + 2. Storing an intermediate
-value at lower precision than it was summed in is one rounding of the k. The truth's own error is the same
-with float64's u, and is added. The numbers of the table are too near 1 to underflow.
+value at lower precision than it was summed in is one rounding of the k. What is stored in a narrower type
+than it is computed in is rounded once more, by at most u of that type times its magnitude. The truth's own
+error is the same with float64's u, and is added. The numbers of the table are too near 1 to underflow.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from cases import Problem
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ def truth(problem: Problem) -> Float64:
     return _blockwise(problem.matrix, problem.x, problem.bias)
 
 
-def bound(problem: Problem, dtype: Any, *, multiplied_out: bool = False) -> Float64:
+def bound(problem: Problem, dtype: Any, *, multiplied_out: bool = False, computed_in: Any = None) -> Float64:
     """Largest error of each output value, as derived above."""
     matrix = problem.matrix
     absolute = dataclasses.replace(matrix, u=np.abs(matrix.u), s=np.abs(matrix.s), v=np.abs(matrix.v))
@@ -40,15 +42,25 @@ def bound(problem: Problem, dtype: Any, *, multiplied_out: bool = False) -> Floa
     terms = matrix.v.shape[2] + matrix.blocks[1] + matrix.rank + 1
     if multiplied_out:
         terms = matrix.in_features + 2
-    return (_gamma(terms, dtype) + _gamma(terms, np.float64)) * magnitude
+    inner = (_gamma(terms, computed_in or dtype) + _gamma(terms, np.float64)) * magnitude
+    if computed_in is None:
+        return inner
+    return inner + _roundoff(dtype) * (np.abs(truth(problem)) + inner)
 
 
-def check(found: NDArray[Any], problem: Problem, dtype: Any, *, multiplied_out: bool = False) -> None:
+def check(
+    found: NDArray[Any],
+    problem: Problem,
+    dtype: Any,
+    *,
+    multiplied_out: bool = False,
+    computed_in: Any = None,
+) -> None:
     """Assert shape, element type, and every value within the bound."""
     expected = truth(problem)
     assert found.shape == expected.shape, f"shape {found.shape}, must be {expected.shape}"
     assert found.dtype == dtype, f"dtype {found.dtype}, must be {dtype}"
-    allowed = bound(problem, dtype, multiplied_out=multiplied_out)
+    allowed = bound(problem, dtype, multiplied_out=multiplied_out, computed_in=computed_in)
     error = np.abs(found.astype(np.float64) - expected)
     # Written so that NaN fails.
     inside = error <= allowed
@@ -56,9 +68,13 @@ def check(found: NDArray[Any], problem: Problem, dtype: Any, *, multiplied_out: 
 
 
 def _gamma(terms: int, dtype: Any) -> float:
-    roundoff = float(np.finfo(dtype).eps) / 2
+    roundoff = _roundoff(dtype)
     assert terms * roundoff < 0.5, f"{terms} terms are too many for {dtype}: mark the case large"
     return terms * roundoff / (1 - terms * roundoff)
+
+
+def _roundoff(dtype: Any) -> float:
+    return float(ml_dtypes.finfo(dtype).eps) / 2
 
 
 def _blockwise(matrix: BlastMatrix, x: NDArray[Any], bias: NDArray[Any]) -> Float64:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -15,7 +16,7 @@ import onnxruntime
 import torch
 from cases import Problem
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from blast_deploy.native import MAX_INSTRUCTION_SET_VARIABLE, Library, library_path
@@ -28,8 +29,8 @@ from blast_deploy.structures.blast.operator import function_proto
 from blast_deploy.structures.contract import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET
 
 Array = NDArray[Any]
-FLOAT = (np.float32,)
 FLOATS = (np.float16, np.float32, np.float64)
+KERNEL_TYPES = (*FLOATS, ml_dtypes.bfloat16)
 LAYER = "layer"
 
 
@@ -42,12 +43,14 @@ class Implementation:
         run: Computes a problem.
         dtypes: The element types it takes.
         multiplied_out: Whether it multiplies by the dense weight, which has another error bound.
+        widens: Whether it computes types of 16 bits in float and rounds once, at the end.
     """
 
     name: str
     run: Callable[[Problem], Array]
     dtypes: tuple[Any, ...]
     multiplied_out: bool = False
+    widens: bool = False
 
 
 def numpy_apply(problem: Problem) -> Array:
@@ -115,11 +118,33 @@ def dense_in_runtime(problem: Problem) -> Array:
 def with_library(proto: onnx.ModelProto, feeds: dict[str, Array], threads: int) -> Array:
     """Run with the operator library and without the function body, so that only the kernel can compute it."""
     del proto.functions[:]
+    narrow = feeds["x"].dtype == ml_dtypes.bfloat16
+    if narrow:
+        feeds = between_casts(proto, feeds)
     options = session_options(threads)
     options.register_custom_ops_library(str(library_path()))
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
     result: Array = session.run(None, feeds)[0]
-    return result
+    return result.astype(ml_dtypes.bfloat16) if narrow else result
+
+
+def between_casts(proto: onnx.ModelProto, feeds: dict[str, Array]) -> dict[str, Array]:
+    """Let a bfloat16 model take and give float, which holds every bfloat16: NumPy has none to feed."""
+    graph, (node,) = proto.graph, proto.graph.node
+    fed = {value.name: f"{value.name}:narrow" for value in graph.input}
+    casts = [
+        helper.make_node("Cast", [name], [narrow], to=TensorProto.BFLOAT16) for name, narrow in fed.items()
+    ]
+    node.input[:] = [fed.get(name, name) for name in node.input]
+    node.output[:] = ["y:narrow"]
+    widen = helper.make_node("Cast", ["y:narrow"], ["y"], to=TensorProto.FLOAT)
+    layer = onnx.NodeProto()
+    layer.CopyFrom(node)
+    del graph.node[:]
+    graph.node.extend([*casts, layer, widen])
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return {name: array.astype(np.float32) for name, array in feeds.items()}
 
 
 def kernel(problem: Problem, instruction_set: str, threads: int = 1) -> Array:
@@ -204,11 +229,13 @@ def on_instruction_sets() -> tuple[Implementation, ...]:
         forms = (("kernel", kernel), ("packed-kernel", packed_kernel), ("direct-kernel", direct_kernel))
         for form, run in forms:
             found.append(
-                Implementation(f"{form}-{name}", functools.partial(run, instruction_set=name), FLOAT)
+                Implementation(
+                    f"{form}-{name}", functools.partial(run, instruction_set=name), KERNEL_TYPES, widens=True
+                )
             )
         for form, run_threaded in forms[:2]:
             threaded = functools.partial(run_threaded, instruction_set=name, threads=2)
-            found.append(Implementation(f"{form}-{name}-two-threads", threaded, FLOAT))
+            found.append(Implementation(f"{form}-{name}-two-threads", threaded, (np.float32,)))
     return tuple(found)
 
 
@@ -222,6 +249,6 @@ IMPLEMENTATIONS = (
     Implementation("body-in-runtime", body_in_runtime, FLOATS),
     Implementation("body-in-runtime-unoptimised", body_in_runtime_unoptimised, FLOATS),
     Implementation("dense-in-runtime", dense_in_runtime, FLOATS, multiplied_out=True),
-    Implementation("kernel-with-fed-factors", kernel_with_fed_factors, FLOAT),
+    Implementation("kernel-with-fed-factors", kernel_with_fed_factors, KERNEL_TYPES, widens=True),
     *on_instruction_sets(),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import blast_models
 import onnx_ir as ir
+from portable_models import chain, random_layers
 
 from blast_deploy.passes.identity import layer_ports
 from blast_deploy.passes.name_layers import NameLayers
@@ -90,3 +91,13 @@ def test_no_initialiser_takes_the_name_of_another() -> None:
     NameLayers()(model)
     assert biases[1] in model.graph.initializers
     assert [layer.name for layer in structured_layers(model)] == ["block.first", "block.first#2", "last"]
+
+
+def test_a_name_that_another_value_has_is_left_to_it() -> None:
+    """In a chain of two types, what leaves the cast behind a layer is called as its output would be."""
+    layers = random_layers(dtype=("float64", "float32"))
+    model = ir.from_proto(chain(layers))
+    NameLayers()(model)
+    names = [value.name for node in model.graph for value in node.outputs]
+    assert len(set(names)) == len(names)
+    assert "block.0.output" in names

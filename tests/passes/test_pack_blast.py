@@ -13,6 +13,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
+from blast_deploy.element_types import numpy_dtype
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.native import Library, library_path
 from blast_deploy.passes.identity import layer_ports
@@ -88,13 +89,21 @@ def test_packed_layers_can_be_tapped(instruction_set: str) -> None:
     np.testing.assert_array_equal(found[after], found["y"])
 
 
-def test_only_float32_is_packed_and_nothing_changes_otherwise(instruction_set: str) -> None:
-    model = blast_models.model(np.float64)
-    with pytest.raises(InvalidInputError, match=r"takes float32, and layer 'block\.first' is float64"):
-        PackBlast(ALL, instruction_set)(model)
-    assert len(structured_layers(model)) == 3
+@pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
+def test_factors_are_packed_at_their_own_type(instruction_set: str, dtype: str) -> None:
+    element = numpy_dtype(dtype)
+    model = blast_models.model(element)
+    PackBlast(["block.first"], instruction_set)(model)
+    packed = model.graph.initializers["block.first.packed"].const_value
+    assert packed is not None
+    assert packed.dtype.numpy() == element
+    read = packing.unpack(packed.numpy(), 5, 7, (2, 3), 4)
+    np.testing.assert_array_equal(read.dense(), blast_models.matrix_of("block.first", element).dense())
+
+
+def test_an_unknown_layer_is_refused(instruction_set: str) -> None:
     with pytest.raises(InvalidInputError, match="no structured layer 'typo'"):
-        PackBlast(["typo"], instruction_set)(model)
+        PackBlast(["typo"], instruction_set)(blast_models.model())
 
 
 MEASURE = """

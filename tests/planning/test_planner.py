@@ -54,6 +54,14 @@ def test_an_element_type_half_as_wide_moves_half_the_bytes() -> None:
     assert microseconds("body", wide, 7, costs) == pytest.approx(2 * microseconds("body", narrow, 7, costs))
 
 
+def test_doubles_are_calculated_at_half_the_rate_of_floats() -> None:
+    wide = blast_layer("l", dtype="float64", out_features=8, in_features=4, blocks=(2, 2), rank=3)
+    single = blast_layer("l", dtype="float32", out_features=8, in_features=4, blocks=(2, 2), rank=3)
+    slow = FormCosts(call_microseconds=1e-9, gigaflops=0.001, gigabytes_per_second=1e9)
+    costs = Costs(origin="", body=slow, dense=slow)
+    assert microseconds("body", wide, 7, costs) == pytest.approx(2 * microseconds("body", single, 7, costs))
+
+
 @given(st.integers(1, 5000), st.integers(0, 5000))
 def test_a_range_is_stood_for_by_its_ends_and_what_lies_between(fewest: int, extra: int) -> None:
     points = spread((fewest, fewest + extra))
@@ -105,12 +113,21 @@ def test_the_stock_target_rejects_the_kernel_with_the_reason() -> None:
     assert layer.form in ("body", "dense")
 
 
-def test_the_kernel_is_rejected_for_an_element_type_it_does_not_compute() -> None:
-    half = blast_layer("l", dtype="float16", out_features=64, in_features=64, blocks=(4, 4), rank=8)
-    (layer,) = plan([half], load_target("cpu-native"), {"l": (1, 128)}).layers
-    assert layer.rejected == (
-        Rejected("kernel", "the packed kernel of BlastLinear takes float32, not float16"),
-    )
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_no_form_is_rejected_for_what_the_runtime_computes(dtype: str) -> None:
+    layer = blast_layer("l", dtype=dtype, out_features=64, in_features=64, blocks=(4, 4), rank=8)
+    (planned,) = plan([layer], load_target("cpu-native"), {"l": (1, 128)}).layers
+    assert planned.rejected == ()
+
+
+def test_bfloat16_runs_in_the_kernel_or_not_at_all() -> None:
+    layer = blast_layer("l", dtype="bfloat16", out_features=64, in_features=64, blocks=(4, 4), rank=8)
+    (planned,) = plan([layer], load_target("cpu-native"), {"l": (1, 128)}).layers
+    reason = "ONNX Runtime has no bfloat16 MatMul on the CPU"
+    assert planned.form == "kernel"
+    assert planned.rejected == (Rejected("body", reason), Rejected("dense", reason))
+    with pytest.raises(InvalidInputError, match=r"l cannot run on target cpu-stock.*no bfloat16 MatMul"):
+        plan([layer], load_target("cpu-stock"), {"l": (1, 128)})
 
 
 def test_rows_of_the_plan_span_those_of_its_layers() -> None:

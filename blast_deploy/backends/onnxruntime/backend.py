@@ -49,17 +49,26 @@ def run_obstacle(target: Target) -> str | None:
 
 
 def rejected_forms(target: Target, layer: LinearLayer) -> tuple[Rejected, ...]:
-    """The kernel, where the target has no library or the library no kernel for the layer."""
+    """The kernel where there is none for the layer, and standard operators where the runtime lacks them."""
+    return (*_rejected_kernel(target, layer), *_rejected_operators(layer))
+
+
+def _rejected_kernel(target: Target, layer: LinearLayer) -> tuple[Rejected, ...]:
     if not options_of(target).operator_library:
         return (Rejected("kernel", f"target {target.name} runs without the operator library"),)
     packed = next((each for each in OPERATORS if each.name == _PACKED_TYPES.get(layer.operator)), None)
     if packed is None:
         return (Rejected("kernel", f"the operator library has no packed kernel for {layer.operator}"),)
     if _ONNX_TYPES.get(layer.dtype, layer.dtype) not in packed.kernel_types:
-        return (
-            Rejected("kernel", f"the packed kernel of {layer.operator} takes float32, not {layer.dtype}"),
-        )
+        return (Rejected("kernel", f"the operator library has no {layer.dtype} kernel of {layer.operator}"),)
     return ()
+
+
+def _rejected_operators(layer: LinearLayer) -> tuple[Rejected, ...]:
+    if layer.dtype != "bfloat16":
+        return ()
+    reason = "ONNX Runtime has no bfloat16 MatMul on the CPU"
+    return Rejected("body", reason), Rejected("dense", reason)
 
 
 def lower(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lowered:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blast_deploy.element_types import ONNX_NUMBERS, numpy_dtype
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.native import Library
 from blast_deploy.structures.blast.matrix import BlastMatrix
@@ -22,11 +24,12 @@ _ALIGNMENT = 16
 _LARGEST_CHUNK = 160
 _USUAL_CHUNK = 128
 
-Float32 = NDArray[np.float32]
+Packed = NDArray[Any]
+"""Of one of the element types in ``ONNX_NUMBERS``."""
 
 
 def packed_size(out_features: int, in_features: int, blocks: tuple[int, int], rank: int) -> int:
-    """Number of floats that packed factors take.
+    """Number of values that packed factors take, whatever their type.
 
     Raises:
         InvalidInputError: If no such matrix exists.
@@ -37,24 +40,35 @@ def packed_size(out_features: int, in_features: int, blocks: tuple[int, int], ra
     return size.value
 
 
-def pack(matrix: BlastMatrix) -> Float32:
+def pack(matrix: BlastMatrix, dtype: str | None = None) -> Packed:
     """Lay factors out in the order in which the kernels read them, padding as zeros.
 
     Args:
-        matrix: Factors of any float type; they are rounded to float32.
+        matrix: The factors.
+        dtype: Element type to round them to; by default that of U.
 
     Returns:
-        Float32 (packed_size,), the same for all instruction sets.
+        (packed_size,), the same for all instruction sets.
+
+    Raises:
+        InvalidInputError: If there are no kernels for the element type.
     """
+    element = numpy_dtype(dtype or matrix.u.dtype.name)
     sizes = (matrix.out_features, matrix.in_features, matrix.blocks, matrix.rank)
-    packed = np.empty(packed_size(*sizes), dtype=np.float32)
-    factors = [np.ascontiguousarray(factor, dtype=np.float32) for factor in (matrix.u, matrix.s, matrix.v)]
-    Library().call("blast_deploy_blast_pack", _sizes(*sizes), *map(_address, factors), _address(packed))
+    packed = np.empty(packed_size(*sizes), element)
+    factors = [np.ascontiguousarray(factor, element) for factor in (matrix.u, matrix.s, matrix.v)]
+    Library().call(
+        "blast_deploy_blast_pack",
+        _sizes(*sizes),
+        _element_number(element.name),
+        *map(_address, factors),
+        _address(packed),
+    )
     return packed
 
 
 def unpack(
-    packed: Float32, out_features: int, in_features: int, blocks: tuple[int, int], rank: int
+    packed: Packed, out_features: int, in_features: int, blocks: tuple[int, int], rank: int
 ) -> BlastMatrix:
     """Read packed factors back; padding rows and columns become zeros.
 
@@ -80,32 +94,32 @@ def unpack(
 
 
 def linear(
-    packed: Float32,
+    packed: Packed,
     out_features: int,
     in_features: int,
     blocks: tuple[int, int],
     rank: int,
-    x: Float32,
-    bias: Float32,
+    x: Packed,
+    bias: Packed,
     instruction_set: str,
-) -> Float32:
-    """Run the kernel of one instruction set, without ONNX Runtime, on one thread.
+) -> Packed:
+    """Run the kernel of one instruction set and element type, without ONNX Runtime, on one thread.
 
     Args:
-        packed: Float32 (packed_size,).
+        packed: (packed_size,); its element type is that of all arrays.
         out_features: Width m of the result.
         in_features: Width n of ``x``.
         blocks: b1 and b2.
         rank: r.
-        x: Float32 (rows, in_features).
-        bias: Float32 (out_features,).
+        x: (rows, in_features).
+        bias: (out_features,).
         instruction_set: One of ``Library().instruction_sets()``.
 
     Returns:
-        Float32 (rows, out_features).
+        (rows, out_features).
 
     Raises:
-        InvalidInputError: If a shape does not fit, or this machine lacks the instruction set.
+        InvalidInputError: If a shape or type does not fit, or this machine lacks the instruction set.
     """
     needed = packed_size(out_features, in_features, blocks, rank)
     arrays = {
@@ -114,14 +128,15 @@ def linear(
         "bias": (bias, (out_features,)),
     }
     for name, (array, shape) in arrays.items():
-        if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
+        if array.shape != shape or array.dtype != packed.dtype or not array.flags.c_contiguous:
             raise InvalidInputError(
-                f"{name} must be contiguous float32 of shape {shape} (got {array.dtype} {array.shape})"
+                f"{name} must be contiguous {packed.dtype} of shape {shape} (got {array.dtype} {array.shape})"
             )
-    y = np.empty((x.shape[0], out_features), dtype=np.float32)
+    y = np.empty((x.shape[0], out_features), packed.dtype)
     Library().call(
         "blast_deploy_blast_linear",
         _sizes(out_features, in_features, blocks, rank),
+        _element_number(packed.dtype.name),
         instruction_set.encode(),
         _address(packed),
         _address(bias),
@@ -135,11 +150,11 @@ def linear(
 class _Reader:
     """Takes padded matrices from the front of a packed array; past its end it only counts."""
 
-    def __init__(self, packed: Float32) -> None:
+    def __init__(self, packed: Packed) -> None:
         self._packed = packed
         self.position = 0
 
-    def matrix(self, rows: int, columns: int) -> Float32:
+    def matrix(self, rows: int, columns: int) -> Packed:
         """A rows x columns matrix that is stored as panels."""
         panels, left = [], columns
         while left > 0:
@@ -148,13 +163,13 @@ class _Reader:
             left -= width
         return np.concatenate(panels, axis=1)[:, :columns]
 
-    def rows(self, rows: int, columns: int) -> Float32:
+    def rows(self, rows: int, columns: int) -> Packed:
         """A rows x columns matrix whose rows are padded."""
         padded = _round_up(columns)
         return self._take(rows * padded).reshape(rows, padded)[:, :columns]
 
-    def _take(self, count: int) -> Float32:
-        values = np.zeros(count, dtype=np.float32)
+    def _take(self, count: int) -> Packed:
+        values = np.zeros(count, self._packed.dtype)
         found = self._packed[self.position : self.position + count]
         values[: found.size] = found
         self.position += _round_up(count)
@@ -180,5 +195,11 @@ def _sizes(
     return (ctypes.c_int64 * 5)(out_features, in_features, *blocks, rank)
 
 
-def _address(array: Float32) -> ctypes.c_void_p:
+def _element_number(dtype: str) -> ctypes.c_int:
+    if dtype not in ONNX_NUMBERS:
+        raise InvalidInputError(f"there are no kernels for {dtype}; use one of {', '.join(ONNX_NUMBERS)}")
+    return ctypes.c_int(ONNX_NUMBERS[dtype])
+
+
+def _address(array: Packed) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)

@@ -15,35 +15,35 @@ constexpr Index kCoupledBlocks = 4;
 constexpr int kCoupledRows = kRegisters >= 32 ? 6 : 2;
 
 struct Coupling {
-  const float* s;
+  const Stored* s;
   Index s_block_row;     // from S_ij to S_i+1,j
   Index s_block_column;  // from S_ij to S_i,j+1
-  const float* z;        // panels of rows x width, one after the other
+  const Real* z;         // panels of rows x width, one after the other
   Index z_block;         // from z_j to z_j+1
   Index blocks_in;
-  float* w;       // rows kRowStride apart
+  Real* w;        // rows kRowStride apart
   Index w_block;  // from w_i to w_i+1
 };
 
 template <int Lanes, int Width, int Blocks, int Rows>
 BLAST_DEPLOY_INLINE void couple_rows(const Coupling& coupling) {
-  Vector<Lanes> sum[Blocks][Rows] = {};
+  Vector<Real, Lanes> sum[Blocks][Rows] = {};
   for (Index j = 0; j < coupling.blocks_in; ++j) {
-    const float* const z = coupling.z + j * coupling.z_block;
-    const float* const s = coupling.s + j * coupling.s_block_column;
-    Vector<Lanes> values[Rows];
+    const Real* const z = coupling.z + j * coupling.z_block;
+    const Stored* const s = coupling.s + j * coupling.s_block_column;
+    Vector<Real, Lanes> values[Rows];
     BLAST_DEPLOY_UNROLL
     for (int row = 0; row < Rows; ++row) values[row] = load<Lanes>(z + row * Width);
     BLAST_DEPLOY_UNROLL
     for (int i = 0; i < Blocks; ++i) {
-      const Vector<Lanes> scale = load<Lanes>(s + i * coupling.s_block_row);
+      const Vector<Real, Lanes> scale = widen<Lanes>(s + i * coupling.s_block_row);
       BLAST_DEPLOY_UNROLL
       for (int row = 0; row < Rows; ++row) sum[i][row] += scale * values[row];
     }
   }
   BLAST_DEPLOY_UNROLL
   for (int i = 0; i < Blocks; ++i) {
-    float* const w = coupling.w + i * coupling.w_block;
+    Real* const w = coupling.w + i * coupling.w_block;
     BLAST_DEPLOY_UNROLL
     for (int row = 0; row < Rows; ++row) store<Lanes>(w + row * kRowStride, sum[i][row]);
   }

@@ -1,20 +1,19 @@
-// The one source of all kernels, compiled once per instruction set. BLAST_DEPLOY_KERNEL names the Kernel that
-// it defines and BLAST_DEPLOY_INSTRUCTION_SET what it was compiled for; nothing else here has external
-// linkage.
+// The one source of all kernels, compiled once per instruction set and element type. BLAST_DEPLOY_KERNEL
+// names the Kernel that it defines, BLAST_DEPLOY_INSTRUCTION_SET and BLAST_DEPLOY_ELEMENT what it was
+// compiled for; nothing else here has external linkage.
 #include "blast/kernel.h"
 
-#include <string.h>
-
 #include "blast/kernel/coupling.h"
+#include "blast/kernel/numbers.h"
 #include "blast/kernel/product.h"
 #include "blast/layout.h"
 
 namespace blast_deploy::blast {
 namespace {
 
-// Where the intermediate results of a tile lie in its scratch memory, in floats. The block columns of x lie
-// in groups of rows kRowStride apart: a narrow one shares its group with the next ones, a wide one is cut
-// into segments with a group each.
+// Where the intermediate results of a tile lie in its scratch memory, in values of type Real. The block
+// columns of x lie in groups of rows kRowStride apart: a narrow one shares its group with the next ones, a
+// wide one is cut into segments with a group each.
 struct ScratchPlan {
   Index segments;  // of a block column, each of at most `depth` columns
   Index depth;
@@ -27,7 +26,7 @@ struct ScratchPlan {
   Index z;
   Index w;
   Index y;      // sums of y over the chunks of the rank; nothing where one chunk is all
-  Index edge;   // one panel of y that reaches past the last column
+  Index edge;   // panels of y that reach past the last column or are still to be rounded
   Index start;  // the first panels' start: the bias
   Index zeros;
   Index size;
@@ -47,28 +46,27 @@ ScratchPlan plan_scratch(const Layout& layout, Index rows) {
   plan.w = plan.z + sizes.blocks_in * plan.z_block;
   plan.y = plan.w + smaller(kCoupledBlocks, sizes.blocks_out) * plan.w_block;
   plan.edge = plan.y + sizes.blocks_out * plan.y_block;
-  plan.start = plan.edge + rows * kPanelWidth;
+  plan.start = plan.edge + rows * kPanelWidth * (rows > kFewRows ? 1 : kPanelsOfOneRow);
   plan.zeros = plan.start + kPanelsOfOneRow * kPanelWidth;
   plan.size = plan.zeros + kPanelWidth;
   return plan;
-}
-
-void copy_floats(float* to, const float* from, Index count) {
-  memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
-}
-
-void clear_floats(float* floats, Index count) {
-  memset(floats, 0, static_cast<size_t>(count) * sizeof(float));
 }
 
 // Computes one tile; reads the packed factors as one stream.
 class TileProduct {
  public:
   TileProduct(const Layout& layout, const Tile& tile)
-      : layout_(layout), tile_(tile), plan_(plan_scratch(layout, tile.rows)), packed_(tile.packed) {}
+      : layout_(layout),
+        rows_(tile.rows),
+        scratch_(static_cast<Real*>(tile.scratch)),
+        plan_(plan_scratch(layout, tile.rows)),
+        packed_(static_cast<const Stored*>(tile.packed)),
+        x_(static_cast<const Stored*>(tile.x)),
+        bias_(static_cast<const Stored*>(tile.bias)),
+        y_(static_cast<Stored*>(tile.y)) {}
 
   void run() {
-    clear_floats(at(plan_.zeros), kPanelWidth);
+    clear(at(plan_.zeros), kPanelWidth);
     copy_x();
     for (Index chunk = 0; chunk < layout_.chunks; ++chunk) {
       const Index rank = rank_of_chunk(layout_, chunk);
@@ -78,10 +76,10 @@ class TileProduct {
   }
 
  private:
-  float* at(Index offset) const { return tile_.scratch + offset; }
+  Real* at(Index offset) const { return scratch_ + offset; }
 
   // The first segment of x_j.
-  float* x_block(Index j) const {
+  Real* x_block(Index j) const {
     const Index group = j / plan_.sharing * plan_.segments;
     return at(plan_.x) + group * plan_.x_group + j % plan_.sharing * round_up(plan_.depth, kAlignment);
   }
@@ -96,14 +94,14 @@ class TileProduct {
 
   // Copies x to rows kRowStride apart, segment by segment; x itself is read from front to back.
   void copy_x() {
-    for (Index row = 0; row < tile_.rows; ++row) {
-      const float* const x = tile_.x + row * layout_.sizes.in_features;
+    for (Index row = 0; row < rows_; ++row) {
+      const Stored* const x = x_ + row * layout_.sizes.in_features;
       for (Index j = 0; j < layout_.sizes.blocks_in; ++j) {
-        float* to = x_block(j) + row * kRowStride;
+        Real* to = x_block(j) + row * kRowStride;
         const Index columns = columns_of(j);
         for (Index column = 0; column < columns; column += plan_.depth, to += plan_.x_group) {
           const Index depth = smaller(plan_.depth, columns - column);
-          copy_floats(to, x + j * layout_.block_columns + column, depth);
+          read_stored(to, x + j * layout_.block_columns + column, depth);
         }
       }
     }
@@ -112,11 +110,11 @@ class TileProduct {
   // z_j = V_j x_j
   void multiply_v(Index j, Index rank) {
     const Index columns = columns_of(j);
-    float* z = at(plan_.z) + j * plan_.z_block;
-    if (columns <= 0) clear_floats(z, plan_.z_block);
+    Real* z = at(plan_.z) + j * plan_.z_block;
+    if (columns <= 0) clear(z, plan_.z_block);
     for (Index first = 0, taken = 0; first < rank; first += taken) {
       const Index width = panel_width(rank - first);
-      const Index panels = panels_at_once(tile_.rows, rank - first);
+      const Index panels = panels_at_once(rows_, rank - first);
       Product product{};
       product.left = x_block(j);
       product.panel = packed_;
@@ -124,10 +122,10 @@ class TileProduct {
       product.start = at(plan_.zeros);
       product.out = z;
       product.out_stride = width;
-      product.out_step = tile_.rows * width;
+      product.out_step = rows_ * width;
       for (Index column = 0; column < columns; column += plan_.depth) {
         product.depth = smaller(plan_.depth, columns - column);
-        multiply(width, panels, tile_.rows, product);
+        multiply(width, panels, rows_, product);
         product.left += plan_.x_group;
         product.panel += product.depth * width;
         product.start = product.out;
@@ -135,7 +133,7 @@ class TileProduct {
         product.start_step = product.out_step;
       }
       taken = panels * width;
-      z += tile_.rows * taken;
+      z += rows_ * taken;
       packed_ += panels * product.panel_step;
     }
   }
@@ -154,7 +152,7 @@ class TileProduct {
     packed_ += sizes.blocks_out * coupling.s_block_row;
     for (Index first = 0; first < sizes.blocks_out; first += kCoupledBlocks) {
       const Index blocks = smaller(kCoupledBlocks, sizes.blocks_out - first);
-      couple(blocks, tile_.rows, rank, coupling);
+      couple(blocks, rows_, rank, coupling);
       coupling.s += blocks * coupling.s_block_row;
       for (Index i = 0; i < blocks; ++i)
         multiply_u(first + i, coupling.w + i * coupling.w_block, chunk, rank);
@@ -162,12 +160,12 @@ class TileProduct {
   }
 
   // y_i = y_i + U_i w_i, where the first chunk starts from the bias and the last one writes to y.
-  void multiply_u(Index i, const float* w, Index chunk, Index rank) {
-    float* sums = at(plan_.y) + i * plan_.y_block;
+  void multiply_u(Index i, const Real* w, Index chunk, Index rank) {
+    Real* sums = at(plan_.y) + i * plan_.y_block;
     for (Index first = 0, taken = 0; first < layout_.block_rows; first += taken) {
       const Index width = panel_width(layout_.block_rows - first);
       const Index valid = rows_of(i) - first;
-      const Index panels = panels_at_once(tile_.rows, valid);
+      const Index panels = panels_at_once(rows_, valid);
       Product product{};
       product.left = w;
       product.panel = packed_;
@@ -175,10 +173,10 @@ class TileProduct {
       product.panel_step = panel_size(rank, width);
       product.out = sums;
       product.out_stride = width;
-      product.out_step = tile_.rows * width;
+      product.out_step = rows_ * width;
       taken = panels * width;
       if (valid > 0) multiply_columns(i * layout_.block_rows + first, width, panels, valid, chunk, product);
-      sums += tile_.rows * taken;
+      sums += rows_ * taken;
       packed_ += panels * product.panel_step;
     }
   }
@@ -186,7 +184,7 @@ class TileProduct {
   // Some panels of y_i, of which `valid` columns from `column` on are not padding.
   void multiply_columns(Index column, Index width, Index panels, Index valid, Index chunk, Product product) {
     if (chunk == 0) {
-      copy_floats(at(plan_.start), tile_.bias + column, smaller(valid, panels * width));
+      read_stored(at(plan_.start), bias_ + column, smaller(valid, panels * width));
       product.start = at(plan_.start);
       product.start_step = width;
     } else {
@@ -194,36 +192,43 @@ class TileProduct {
       product.start_stride = product.out_stride;
       product.start_step = product.out_step;
     }
-    const bool last = chunk + 1 == layout_.chunks;
-    float* const y = tile_.y + column;
-    const bool whole = valid >= panels * width;
-    if (last) {
-      product.out = whole ? y : at(plan_.edge);
-      product.out_stride = whole ? layout_.sizes.out_features : width;
-      product.out_step = width;
+    if (chunk + 1 < layout_.chunks) return multiply(width, panels, rows_, product);
+    Stored* const y = y_ + column;
+    product.out_step = width;
+    product.out = valid >= panels * width ? in_place(y) : nullptr;
+    if (product.out != nullptr) {
+      product.out_stride = layout_.sizes.out_features;
+      return multiply(width, panels, rows_, product);
     }
-    multiply(width, panels, tile_.rows, product);
-    if (last && !whole) {
-      for (Index row = 0; row < tile_.rows; ++row) {
-        copy_floats(y + row * layout_.sizes.out_features, product.out + row * width, valid);
-      }
+    product.out = at(plan_.edge);
+    product.out_stride = panels * width;
+    multiply(width, panels, rows_, product);
+    for (Index row = 0; row < rows_; ++row) {
+      write_stored(y + row * layout_.sizes.out_features, product.out + row * product.out_stride,
+                   smaller(valid, panels * width));
     }
   }
 
   const Layout& layout_;
-  const Tile& tile_;
+  const Index rows_;
+  Real* const scratch_;
   const ScratchPlan plan_;
-  const float* packed_;
+  const Stored* packed_;
+  const Stored* const x_;
+  const Stored* const bias_;
+  Stored* const y_;
 };
 
-Index scratch_size(const Layout& layout, Index rows) { return plan_scratch(layout, rows).size; }
+Index scratch_bytes(const Layout& layout, Index rows) {
+  return plan_scratch(layout, rows).size * static_cast<Index>(sizeof(Real));
+}
 
 void multiply_tile(const Layout& layout, const Tile& tile) { TileProduct(layout, tile).run(); }
 
 }  // namespace
 
 extern const Kernel BLAST_DEPLOY_KERNEL;
-const Kernel BLAST_DEPLOY_KERNEL = {InstructionSet::BLAST_DEPLOY_INSTRUCTION_SET, scratch_size,
-                                    multiply_tile};
+const Kernel BLAST_DEPLOY_KERNEL = {InstructionSet::BLAST_DEPLOY_INSTRUCTION_SET,
+                                    ElementType::BLAST_DEPLOY_ELEMENT, scratch_bytes, multiply_tile};
 
 }  // namespace blast_deploy::blast

@@ -1,39 +1,38 @@
 // The product of a few rows with panels of a packed matrix: nearly all of a layer's time is spent here.
 #pragma once
 
-#include <cstdint>
-
+#include "blast/kernel/numbers.h"
 #include "blast/layout.h"
 #include "runtime/vector.h"
 
 namespace blast_deploy::blast {
 namespace {
 
-using Index = std::int64_t;
+constexpr int kCacheLineBytes = 64;
 
-// Floats from one row of a left matrix to the next. Fixed, so that rows are reached by constant offsets from
+// Values from one row of a left matrix to the next. Fixed, so that rows are reached by constant offsets from
 // one pointer; an odd number of cache lines, so that rows do not compete for the same cache sets.
-constexpr Index kRowStride = 272;
 constexpr Index kLongestRow = 256;
+constexpr Index kRowStride = kLongestRow + kCacheLineBytes / sizeof(Real);
 
-// How far ahead of the weights in use the next ones are fetched into the second-level cache, in floats: about
-// one panel, because few rows need the next panel sooner than memory can bring it, and many rows need it only
-// then.
-constexpr Index kPrefetchDistance = 4096;
+// How far ahead of the weights in use the next ones are fetched into the second-level cache: about one panel,
+// because few rows need the next panel sooner than memory can bring it, and many rows need it only then.
+constexpr Index kPrefetchDistance = 16384 / sizeof(Stored);
+constexpr int kPrefetchStep = kCacheLineBytes / sizeof(Stored);
 constexpr int kSecondLevelCache = 2;
 
 // Rows that are multiplied at once: as many as the registers hold sums of, beside the weights and one value.
-constexpr int kColumnVectors = kRegisters / kLanes >= 8 ? 4 : 2;
+constexpr int kColumnVectors = kRegisters == 32 && kVectorBytes == 16 ? 4 : 2;
 constexpr int kRows = (kRegisters - kColumnVectors - 2) / kColumnVectors;
 
 // out = start + left x panel for panels of one width that lie one after the other.
 struct Product {
-  const float* left;  // rows x depth, kRowStride apart
-  const float* panel;
+  const Real* left;  // rows x depth, kRowStride apart
+  const Stored* panel;
   Index depth;
-  const float* start;
+  const Real* start;
   Index start_stride;  // from row to row; 0 gives all rows the same start
-  float* out;
+  Real* out;
   Index out_stride;
   Index panel_step = 0;  // from panel to panel
   Index start_step = 0;
@@ -42,32 +41,32 @@ struct Product {
 
 template <int Width, int Lanes, int Vectors, int Panels, int Rows>
 BLAST_DEPLOY_INLINE void multiply_rows(const Product& product) {
-  Vector<Lanes> sum[Rows][Panels][Vectors];
+  Vector<Real, Lanes> sum[Rows][Panels][Vectors];
   BLAST_DEPLOY_UNROLL
   for (int row = 0; row < Rows; ++row) {
     BLAST_DEPLOY_UNROLL
     for (int p = 0; p < Panels; ++p) {
-      const float* const start = product.start + row * product.start_stride + p * product.start_step;
+      const Real* const start = product.start + row * product.start_stride + p * product.start_step;
       BLAST_DEPLOY_UNROLL
       for (int v = 0; v < Vectors; ++v) sum[row][p][v] = load<Lanes>(start + v * Lanes);
     }
   }
-  const float* left = product.left;
-  const float* panel = product.panel;
-  for (const float* const end = left + product.depth; left != end; ++left, panel += Width) {
+  const Real* left = product.left;
+  const Stored* panel = product.panel;
+  for (const Real* const end = left + product.depth; left != end; ++left, panel += Width) {
     BLAST_DEPLOY_UNROLL
     for (int p = 0; p < Panels; ++p) {
-      const float* const columns = panel + p * product.panel_step;
-      Vector<Lanes> weights[Vectors];
+      const Stored* const columns = panel + p * product.panel_step;
+      Vector<Real, Lanes> weights[Vectors];
       BLAST_DEPLOY_UNROLL
-      for (int v = 0; v < Vectors; ++v) weights[v] = load<Lanes>(columns + v * Lanes);
+      for (int v = 0; v < Vectors; ++v) weights[v] = widen<Lanes>(columns + v * Lanes);
       BLAST_DEPLOY_UNROLL
-      for (int v = 0; v < Vectors * Lanes; v += 16) {
+      for (int v = 0; v < Vectors * Lanes; v += kPrefetchStep) {
         __builtin_prefetch(columns + kPrefetchDistance + v, 0, kSecondLevelCache);
       }
       BLAST_DEPLOY_UNROLL
       for (int row = 0; row < Rows; ++row) {
-        const Vector<Lanes> value = broadcast<Lanes>(left[row * kRowStride]);
+        const Vector<Real, Lanes> value = broadcast<Lanes>(left[row * kRowStride]);
         BLAST_DEPLOY_UNROLL
         for (int v = 0; v < Vectors; ++v) sum[row][p][v] += value * weights[v];
       }
@@ -77,7 +76,7 @@ BLAST_DEPLOY_INLINE void multiply_rows(const Product& product) {
   for (int row = 0; row < Rows; ++row) {
     BLAST_DEPLOY_UNROLL
     for (int p = 0; p < Panels; ++p) {
-      float* const out = product.out + row * product.out_stride + p * product.out_step;
+      Real* const out = product.out + row * product.out_stride + p * product.out_step;
       BLAST_DEPLOY_UNROLL
       for (int v = 0; v < Vectors; ++v) store<Lanes>(out + v * Lanes, sum[row][p][v]);
     }
