@@ -201,7 +201,8 @@ def _folder_layer(
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"structured layer {name} of {path} is not described completely ({error!r}); compress the model again"
+            f"structured layer {name} of {path} is not described completely ({error!r}); "
+            "compress the model again"
         ) from error
 
 

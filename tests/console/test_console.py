@@ -51,11 +51,11 @@ def test_result_files(tmp_path: Path) -> None:
 def test_a_result_file_that_cannot_be_written_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
-    with pytest.raises(InvalidInputError, match=r"r\.json cannot be written \(Read-only file system\)"):
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    with pytest.raises(InvalidInputError, match=r"beside .*r\.json \(Read-only file system\)"):
         check_file(tmp_path / "r.json", force=False)
 
 
