@@ -214,7 +214,7 @@ def own_files(folder: Path) -> frozenset[str] | None:
     """Relative paths of what compile wrote into a folder, damaged or not; None for any other folder."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Listing)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return None
     if not manifest.tool.startswith(TOOL):
         return None
@@ -246,7 +246,7 @@ def decode(content: bytes, origin: Path) -> Manifest:
                 "upgrade blast-deploy"
             )
         manifest = msgspec.json.decode(content, type=Manifest)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise InvalidInputError(
             f"{origin} is damaged ({error}); copy or compile the artifact again"
         ) from error

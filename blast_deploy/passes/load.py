@@ -10,6 +10,9 @@ import onnx_ir as ir
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.well_formed import check_well_formed
 
+_SHOWN = 200
+"""Most characters shown of a location that is no path."""
+
 
 def load_model(path: str | Path) -> ir.Model:
     """Read an ONNX file; its external weights are checked to be there and stay on disk.
@@ -55,17 +58,19 @@ def _check_external(tensor: ir.ExternalTensor, file: Path) -> None:
     try:
         location = Path(tensor.location)
         target = (folder / location).resolve()
-    except (OSError, ValueError, RuntimeError, TypeError) as error:  # no text, a zero byte, links in a ring
+        is_file = target.is_file()
+    except (OSError, ValueError, RuntimeError, TypeError) as error:  # no text, too long, links in a ring
+        reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(
-            f"{file} keeps weight {tensor.name!r} at {tensor.location!r}, which is no path ({error}); "
-            "export it again"
+            f"{file} keeps weight {tensor.name!r} at {str(tensor.location)[:_SHOWN]!r}, which is no path "
+            f"({reason}); export it again"
         ) from error
     if location.is_absolute() or not target.is_relative_to(folder):
         raise InvalidInputError(
             f"{file} keeps weight {tensor.name!r} at {location}, outside its own folder, which is not "
             "allowed; export it again"
         )
-    if not target.is_file():
+    if not is_file:
         missing = "is no file" if target.exists() else "is missing"
         raise InvalidInputError(f"{file} needs {location} beside it, which {missing}; copy it along")
     offset, length = tensor.offset or 0, tensor.length

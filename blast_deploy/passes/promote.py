@@ -117,6 +117,8 @@ def _read(tensor: onnx.TensorProto, folder: Path | None) -> NDArray[Any]:
         loaded = onnx.TensorProto()
         loaded.CopyFrom(tensor)
         load_external_data_for_tensor(loaded, str(folder))
+        # Before 1.22 onnx leaves this as it was, and would load the data again.
+        loaded.data_location = onnx.TensorProto.DEFAULT
         tensor = loaded
     array: NDArray[Any] = numpy_helper.to_array(tensor)
     return array.astype(np.float64) if tensor.data_type in _FLOATS else array

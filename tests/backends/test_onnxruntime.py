@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,23 @@ def test_several_threads_give_the_same_outputs(tmp_path: Path, form: str) -> Non
     sample = inputs(random_layers(), 4, 33)
     with bd.open(folder, threads=1) as one, bd.open(folder, threads=2) as two:
         np.testing.assert_allclose(one.run(sample)["y"], two.run(sample)["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_sixteen_threads_share_a_runner(tmp_path: Path, form: str) -> None:
+    """Every output has the same bits as alone, while other threads capture layers."""
+    samples = [inputs(random_layers(), batch, 3, seed=batch) for batch in (1, 2, 5, 30)]
+    with bd.open(compiled(tmp_path, form), threads=1) as running:
+        alone = [running.run(sample)["y"] for sample in samples]
+
+        def run(index: int) -> None:
+            sample, expected = samples[index % 4], alone[index % 4]
+            if index % 9 == 0:
+                np.testing.assert_allclose(running.run_tapped(sample)[0]["y"], expected, rtol=1e-5, atol=1e-6)
+            else:
+                np.testing.assert_array_equal(running.run(sample)["y"], expected)
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(run, range(96)))
 
 
 def test_a_runtime_that_is_too_old_is_refused(tmp_path: Path) -> None:

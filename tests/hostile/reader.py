@@ -64,7 +64,7 @@ class Reader:
         before = _listing(path.parent)
         path.write_bytes(content)
         try:
-            with _bounded():
+            with bounded():
                 self.read(path)
         except BlastDeployError as error:
             _check_refusal(str(error), path)
@@ -88,7 +88,7 @@ def check_sentence(sentence: str) -> None:
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
+def bounded() -> Iterator[None]:
     """Raise where the block takes too much memory or time."""
 
     def late(*_: object) -> None:

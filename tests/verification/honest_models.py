@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,17 @@ from onnx import helper, numpy_helper
 from portable_models import Layer, LayerSizes, portable, random_layers
 
 from blast_deploy import reference
+from blast_deploy.element_types import ONNX_NUMBERS, epsilon, numpy_dtype
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.contract import DOMAIN
 
-DTYPES = ("float32", "float16", "float64")
-LARGEST_SCALE = {"float32": 1e3, "float16": 10.0, "float64": 1e3}
+DTYPES = ("float32", "float16", "float64", "mixed")
+"""Element type of a model; ``mixed`` is float32 with layers of any type, bfloat16 too, between casts."""
+LARGEST_SCALE = {"float32": 1e3, "float16": 10.0, "float64": 1e3, "mixed": 10.0}
 """Times ordinary weights; larger ones overflow float16."""
-LARGEST_BIAS = 2
-"""Times what it is added to; the kernel starts its sums from the bias, so larger ones cost it roundings."""
+LARGEST_BIAS = 30
+"""Times what it is added to."""
 JOINTS = ("tanh", "residual", "none")
 """What follows a layer that is not the last: tanh, tanh added to what entered, or nothing."""
 
@@ -47,7 +48,7 @@ def _draw(random: np.random.Generator, dtype: str) -> HonestModel:
     widths = [_log_uniform(random, 1, 400)]
     sizes, joints = [], []
     for _ in range(random.integers(1, 5)):
-        joint = str(random.choice(JOINTS[:2] if dtype == "float16" else JOINTS))
+        joint = str(random.choice(JOINTS if dtype in ("float32", "float64") else JOINTS[:2]))
         wide = widths[-1] if joint == "residual" else _log_uniform(random, 1, 400)
         blocks = (int(random.integers(1, min(wide, 9) + 1)), int(random.integers(1, min(widths[-1], 9) + 1)))
         sizes.append(LayerSizes(wide, widths[-1], blocks, _log_uniform(random, 1, 200)))
@@ -56,10 +57,12 @@ def _draw(random: np.random.Generator, dtype: str) -> HonestModel:
     most = LARGEST_SCALE[dtype]
     scale = float(np.exp(random.uniform(np.log(1 / most), np.log(most))))
     layers = random_layers(sizes, seed=int(random.integers(2**31)), dtype="float64")
-    samples = tuple(_rows(random, widths[0]).astype(dtype) for _ in range(random.integers(1, 4)))
-    layers = tuple(_scaled(layer, scale, random, dtype) for layer in layers)
-    model = _with_biases(HonestModel(layers, tuple(joints), samples, ""), random, dtype)
-    return replace(model, description=f"{dtype}, scale {scale:.3g}, {sizes}, {joints}")
+    own = [str(random.choice(list(ONNX_NUMBERS))) if dtype == "mixed" else dtype for _ in sizes]
+    entering = "float32" if dtype == "mixed" else dtype
+    samples = tuple(_rows(random, widths[0]).astype(entering) for _ in range(random.integers(1, 4)))
+    layers = tuple(_scaled(layer, scale, random, each) for layer, each in zip(layers, own, strict=True))
+    model = _with_biases(HonestModel(layers, tuple(joints), samples, ""), random)
+    return replace(model, description=f"{own}, scale {scale:.3g}, {sizes}, {joints}")
 
 
 def write(model: HonestModel, folder: Path) -> Path:
@@ -89,7 +92,8 @@ def _values(model: HonestModel, x: NDArray[Any]) -> list[NDArray[np.float64]]:
 
 
 def _can_be_judged(model: HonestModel) -> bool:
-    dtype = model.layers[0].bias.dtype
+    # Rows that differ in the coarsest type differ in whatever is between.
+    dtype = max((layer.bias.dtype for layer in model.layers), key=lambda each: epsilon(each.name))
     entering = zip(*(_values(model, x)[:-1] for x in model.samples), strict=True)
     rows = (np.concatenate([x.reshape(-1, x.shape[-1]) for x in each]).astype(dtype) for each in entering)
     return all((each != each[0]).any() for each in rows)
@@ -98,12 +102,13 @@ def _can_be_judged(model: HonestModel) -> bool:
 def _graph(model: HonestModel) -> onnx.ModelProto:
     nodes: list[onnx.NodeProto] = []
     initializers: list[onnx.TensorProto] = []
+    element = helper.np_dtype_to_tensor_dtype(model.samples[0].dtype)
     value = "x"
     for index, (layer, joint) in enumerate(zip(model.layers, model.joints, strict=True)):
         last = index == len(model.layers) - 1
         output = "y" if last else f"{layer.name}.output"
-        node, tensors = _node(layer, value, output)
-        nodes.append(node)
+        own_nodes, tensors = _nodes(layer, value, output, element)
+        nodes += own_nodes
         initializers += tensors
         if last or joint == "none":
             value = output
@@ -114,20 +119,29 @@ def _graph(model: HonestModel) -> onnx.ModelProto:
             nodes.append(helper.make_node("Add", entered, [f"{layer.name}.sum"], f"{layer.name}.sum"))
         value = nodes[-1].output[0]
     first, final = model.layers[0].matrix, model.layers[-1].matrix
-    element = helper.np_dtype_to_tensor_dtype(first.u.dtype)
     return portable(nodes, initializers, element, first.in_features, final.out_features)
 
 
-def _node(layer: Layer, value: str, output: str) -> tuple[onnx.NodeProto, list[onnx.TensorProto]]:
+def _nodes(
+    layer: Layer, value: str, output: str, element: int
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     tensors = {"U": layer.matrix.u, "S": layer.matrix.s, "V": layer.matrix.v, "bias": layer.bias}
     initializers = [
         numpy_helper.from_array(np.ascontiguousarray(array), f"{layer.name}.{name}")
         for name, array in tensors.items()
     ]
     sizes = {"in_features": layer.matrix.in_features, "out_features": layer.matrix.out_features}
-    inputs: Sequence[str] = [value, *(tensor.name for tensor in initializers)]
-    node = helper.make_node("BlastLinear", inputs, [output], layer.name, domain=DOMAIN, **sizes)
-    return node, initializers
+    own = helper.np_dtype_to_tensor_dtype(layer.matrix.u.dtype)
+    names = [tensor.name for tensor in initializers]
+    if own == element:
+        node = helper.make_node("BlastLinear", [value, *names], [output], layer.name, domain=DOMAIN, **sizes)
+        return [node], initializers
+    entering, leaving = f"{layer.name}.narrow", f"{layer.name}.wide"
+    return [
+        helper.make_node("Cast", [value], [entering], entering, to=own),
+        helper.make_node("BlastLinear", [entering, *names], [leaving], layer.name, domain=DOMAIN, **sizes),
+        helper.make_node("Cast", [leaving], [output], leaving, to=element),
+    ], initializers
 
 
 def _scaled(layer: Layer, scale: float, random: np.random.Generator, dtype: str) -> Layer:
@@ -135,18 +149,19 @@ def _scaled(layer: Layer, scale: float, random: np.random.Generator, dtype: str)
     matrix = layer.matrix
     factors = [matrix.u, matrix.s, matrix.v]
     factors[random.integers(3)] *= scale
-    u, s, v = (factor.astype(dtype) for factor in factors)
+    own = numpy_dtype(dtype)
+    u, s, v = (factor.astype(own) for factor in factors)
     rounded = BlastMatrix(u, s, v, matrix.out_features, matrix.in_features)
-    return Layer(layer.name, rounded, np.zeros(matrix.out_features, dtype))
+    return Layer(layer.name, rounded, np.zeros(matrix.out_features, own))
 
 
-def _with_biases(model: HonestModel, random: np.random.Generator, dtype: str) -> HonestModel:
+def _with_biases(model: HonestModel, random: np.random.Generator) -> HonestModel:
     """Give each layer a bias: none, an ordinary one, or one larger than what it is added to."""
     for index, layer in enumerate(model.layers):
         entering = _values(model, model.samples[0])[index]
         size = np.sqrt(np.mean(np.square(layer.matrix.apply(entering))))
         size *= random.choice([0, 0.5, LARGEST_BIAS])
-        bias = (random.standard_normal(layer.matrix.out_features) * size).astype(dtype)
+        bias = (random.standard_normal(layer.matrix.out_features) * size).astype(layer.bias.dtype)
         layers = (*model.layers[:index], replace(layer, bias=bias), *model.layers[index + 1 :])
         model = replace(model, layers=layers)
     return model
