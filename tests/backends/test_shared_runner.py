@@ -1,4 +1,4 @@
-"""One runner serves many threads, whatever they ask of it."""
+"""Threads that share a runner share its session too, after a capture as before it."""
 
 from __future__ import annotations
 
@@ -53,26 +53,3 @@ def test_threads_that_run_make_one_session_between_them(path: Path, made: list[A
             for found in pool.map(run, range(THREADS)):
                 np.testing.assert_array_equal(found, expected)
     assert len(made) == 1
-
-
-def test_threads_may_run_while_others_capture(path: Path) -> None:
-    sample = inputs(random_layers(), 2, 3)
-    start = threading.Barrier(THREADS)
-    with bd.open(path, threads=1) as running:
-        plain = running.run(sample)["y"]
-        tapped, taps = running.run_tapped(sample)
-
-        def use(index: int) -> None:
-            start.wait()
-            for _ in range(5):
-                if index % 4:
-                    np.testing.assert_array_equal(running.run(sample)["y"], plain)
-                    continue
-                outputs, found = running.run_tapped(sample)
-                np.testing.assert_array_equal(outputs["y"], tapped["y"])
-                for name, (entering, leaving) in found.items():
-                    np.testing.assert_array_equal(entering, taps[name][0])
-                    np.testing.assert_array_equal(leaving, taps[name][1])
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(use, range(THREADS)))
