@@ -98,7 +98,8 @@ def print_compilation(result: CompileResult) -> None:
 
 def print_verification(result: VerificationResult) -> None:
     """Print every comparison, the compression loss apart, and the verdict."""
-    _print_comparisons("outputs against float64", result.outputs, {})
+    if result.outputs:
+        _print_comparisons("outputs against float64", result.outputs, {})
     if result.layers:
         _print_comparisons("layers against float64", result.layers, result.kernels)
     for name, loss in (result.compression_loss or {}).items():
