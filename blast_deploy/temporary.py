@@ -31,9 +31,14 @@ def temporary_sibling(place: Path, *, folder: bool) -> Iterator[Path]:
         descriptor = _make(path, folder)
         yield path
     finally:
-        _remove(path)
-        if descriptor is not None:
-            os.close(descriptor)
+        try:
+            _remove(path)
+        except BaseException:  # interrupted in the middle of it
+            _remove(path)
+            raise
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def _free_name(place: Path) -> Path:
