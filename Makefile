@@ -19,7 +19,7 @@ unexport OPENBLAS_L2_SIZE
 
 help:
 	@echo "make demo      take all-MiniLM-L6-v2 the whole way and write build/demo/report.html"
-	@echo "make test      the test suite (minutes);  make test-all adds the slow ones"
+	@echo "make test      the test suite (minutes);  make test-all adds the slow ones, and old and new runtimes"
 	@echo "make lint      ruff, mypy, clang-format, generated files;  make format, make generate mend them"
 	@echo "make bench     time kernels and models against ONNX Runtime, JSON and Markdown in build/bench"
 
@@ -44,6 +44,7 @@ test: install test-cpp
 
 test-all: install test-cpp-all $(WORDNET)
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+	$(BIN)/nox
 
 test-cpp: install
 	$(call build_cpp,$(CPP_BUILD),address$(comma)undefined)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -21,6 +22,9 @@ TOOL = "blast-deploy "
 MANIFEST = "manifest.json"
 SAMPLES = "reference/samples.npz"
 FACTORS = "reference/factors.safetensors"
+
+_SEAL = b',\n  "sha256": "'
+"""How the last member of a manifest begins; those of its files are indented further."""
 
 Role = Literal["model", "weights", "reference"]
 
@@ -210,7 +214,7 @@ def own_files(folder: Path) -> frozenset[str] | None:
     """Relative paths of what compile wrote into a folder, damaged or not; None for any other folder."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Listing)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return None
     if not manifest.tool.startswith(TOOL):
         return None
@@ -218,8 +222,9 @@ def own_files(folder: Path) -> frozenset[str] | None:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Write a manifest as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    """Write a manifest as indented JSON, its last member the sha256 of all before it."""
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    return _sealed(content.removesuffix(b"\n}"))
 
 
 def decode(content: bytes, origin: Path) -> Manifest:
@@ -241,7 +246,7 @@ def decode(content: bytes, origin: Path) -> Manifest:
                 "upgrade blast-deploy"
             )
         manifest = msgspec.json.decode(content, type=Manifest)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise InvalidInputError(
             f"{origin} is damaged ({error}); copy or compile the artifact again"
         ) from error
@@ -270,6 +275,14 @@ def file_faults(artifact: Artifact) -> tuple[str, ...]:
     return tuple(fault for fault in faults if fault is not None)
 
 
+def seal_faults(artifact: Artifact) -> tuple[str, ...]:
+    """Whether the manifest itself is as it was written, by the sha256 at its end; in words where not."""
+    content = (artifact.path / MANIFEST).read_bytes()
+    if content == _sealed(content.rpartition(_SEAL)[0]):
+        return ()
+    return (f"{MANIFEST} was changed after compilation (the sha256 at its end differs)",)
+
+
 def hash_faults(artifact: Artifact) -> tuple[str, ...]:
     """Which files do not have the hash in the manifest; reads every file whole."""
     return tuple(
@@ -277,6 +290,22 @@ def hash_faults(artifact: Artifact) -> tuple[str, ...]:
         for file in artifact.manifest.files
         if reference.sha256(artifact.path / file.path) != file.sha256
     )
+
+
+def unnamed_faults(artifact: Artifact) -> tuple[str, ...]:
+    """Which files lie in the folder that the manifest does not name, in words."""
+    named = {MANIFEST, *(str(PurePosixPath(file.path)) for file in artifact.manifest.files)}
+    found = (path for path in sorted(artifact.path.rglob("*")) if path.is_symlink() or not path.is_dir())
+    names = (path.relative_to(artifact.path).as_posix() for path in found)
+    return tuple(
+        f"{name} lies in the artifact, but the manifest does not name it; move it elsewhere"
+        for name in names
+        if name not in named
+    )
+
+
+def _sealed(body: bytes) -> bytes:
+    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
 def _file_fault(folder: Path, file: StoredFile) -> str | None:

@@ -28,7 +28,7 @@ from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import CompileResult, Plan
 from blast_deploy.samples import gather_samples
 from blast_deploy.staging import check_output, staged_folder
-from blast_deploy.stock import run_stock
+from blast_deploy.stock import nearby, run_stock
 from blast_deploy.targets import Target, load_target
 from blast_deploy.tolerance import Tolerance, deviation, tolerance, worst
 
@@ -105,12 +105,11 @@ def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[s
     Raises:
         InvalidInputError: If the runtime cannot run it, or its outputs are not those of the reference.
     """
-    found = run_stock(model.path, [sample.inputs for sample in samples])
+    runs = [(inputs, sample.outputs) for sample in samples for inputs in nearby(sample.inputs)]
+    found = run_stock(model.path, [inputs for inputs, _ in runs])
     tolerances = {}
     for spec in model.outputs:
-        pairs = [
-            (own[spec.name], sample.outputs[spec.name]) for own, sample in zip(found, samples, strict=True)
-        ]
+        pairs = [(own[spec.name], truth[spec.name]) for own, (_, truth) in zip(found, runs, strict=True)]
         for own, truth in pairs:
             if own.shape != truth.shape:
                 raise InvalidInputError(

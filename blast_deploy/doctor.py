@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from blast_deploy import native
 from blast_deploy.errors import BlastDeployError
@@ -26,7 +30,7 @@ def diagnose() -> Diagnosis:
     findings = (
         _library_found(),
         _library_loads(),
-        *(_package(name, f"pip install --upgrade {name}", needed=True) for name in _NEEDED),
+        *(_package(name, None, needed=True) for name in _NEEDED),
         *(
             _package(name, f"pip install 'blast-deploy[{extra}]'", needed=False)
             for name, extra in _EXTRAS.items()
@@ -77,7 +81,8 @@ def _instruction_sets() -> str:
 def _library_found() -> Finding:
     try:
         library = native.Library()
-        described = f"{library.version} at {library.path}"
+        operators = ", ".join(f"{name} {number}" for name, number in library.operators().items())
+        described = f"{library.version} at {library.path}: {operators or 'no operators'}"
     except BlastDeployError as error:
         return Finding(
             "operator library", False, True, str(error), "pip install --force-reinstall blast-deploy"
@@ -97,11 +102,22 @@ def _library_loads() -> Finding:
     return Finding(subject, True, True, f"registers with onnxruntime {onnxruntime.__version__}", "")
 
 
-def _package(name: str, remedy: str, *, needed: bool) -> Finding:
+def _package(name: str, remedy: str | None, *, needed: bool) -> Finding:
+    supported = _supported(name)
+    remedy = remedy or f"pip install '{name}{supported}'"
     try:
-        return Finding(name, True, needed, version(name), "")
+        found = version(name)
     except PackageNotFoundError:
         return Finding(name, False, needed, "not installed", remedy)
+    if not supported.contains(found, prereleases=True):
+        return Finding(name, False, needed, f"{found} is outside the supported range {supported}", remedy)
+    return Finding(name, True, needed, found, "")
+
+
+def _supported(name: str) -> SpecifierSet:
+    """The versions of a package that this one says it works with."""
+    wanted = map(Requirement, requires("blast-deploy") or ())
+    return next((each.specifier for each in wanted if canonicalize_name(each.name) == name), SpecifierSet())
 
 
 def _targets() -> tuple[Finding, ...]:

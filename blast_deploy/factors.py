@@ -80,6 +80,21 @@ def load_factors(path: Path, name: str, operator: str, out_features: int, in_fea
     return LayerFactors(name, operator, out_features, in_features, tensors)
 
 
+def layer_names(path: Path) -> frozenset[str]:
+    """Names of the layers whose tensors a file holds; none where there is no file.
+
+    Raises:
+        InvalidInputError: If it cannot be read.
+    """
+    if not path.is_file():
+        return frozenset()
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return frozenset(key.rpartition(".")[0] for key in file.keys())  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InvalidInputError(f"{path} holds no factors ({error}); compile the model again") from error
+
+
 def _blast(layer: LayerFactors, x: NDArray[Any]) -> NDArray[np.float64]:
     u, s, v, bias = (layer.tensors[name] for name in _TENSORS["BlastLinear"])
     return BlastMatrix(u, s, v, layer.out_features, layer.in_features).apply(x, bias)

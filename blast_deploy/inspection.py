@@ -13,23 +13,31 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from blast_deploy.artifact import MANIFEST, Artifact, open_artifact
-from blast_deploy.errors import InvalidInputError
+from blast_deploy.errors import InvalidInputError, MissingExtraError
 from blast_deploy.planning.layer import LinearLayer, blast_layer
 from blast_deploy.portable import linear_layer, read_portable, sizes
 from blast_deploy.results import InspectedLayer, Inspection
 
 _CONFIG = "config.json"
 _SECTION = "structured_layers"
+_PUBLISHED = "blast_llama"
+_FACTORS = {"B": "U", "D": "S", "C": "V"}
+"""What the published models call the factors, and what this package does; their shapes are the same."""
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
 _BITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A tensor in a safetensors file: its elements, and its type as that format spells it."""
+    """A tensor in a file: its shape, and its type as safetensors spells it."""
 
-    size: int
+    shape: tuple[int, ...]
     kind: str
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
     @property
     def dtype(self) -> str:
@@ -144,10 +152,10 @@ def _artifact(artifact: Artifact) -> Inspection:
 
 def _folder(path: Path) -> Inspection:
     config = _read_config(path)
-    tensors = _read_headers(path)
-    layers = tuple(
-        _folder_layer(path, name, entry, tensors) for name, entry in _section(path, config).items()
-    )
+    published = config.get("model_type") == _PUBLISHED
+    tensors = _read_published(path) if published else _read_headers(path)
+    described = _described(path, tensors) if published else _section(path, config)
+    layers = tuple(_folder_layer(path, name, entry, tensors) for name, entry in described.items())
     factors = {f"{layer.name}.{factor}" for layer in layers for factor in ("U", "S", "V")}
     rest = [tensor for name, tensor in tensors.items() if name not in factors]
     plain = sum(tensor.size for tensor in rest)
@@ -239,7 +247,45 @@ def _read_headers(path: Path) -> dict[str, _Tensor]:
             with safe_open(file, framework="numpy") as opened:
                 for name in opened.keys():  # noqa: SIM118  (no mapping)
                     part = opened.get_slice(name)
-                    tensors[name] = _Tensor(math.prod(part.get_shape()), part.get_dtype())
+                    tensors[name] = _Tensor(tuple(part.get_shape()), part.get_dtype())
         except (OSError, SafetensorError) as error:
             raise InvalidInputError(f"{file} is damaged ({error}); copy the folder again") from error
     return tensors
+
+
+def _read_published(path: Path) -> dict[str, _Tensor]:
+    """Every tensor of a published BLAST model, by the names that the loaded decoder has."""
+    stored = _read_headers(path) if any(path.glob("*.safetensors")) else _read_torch(path)
+    tensors = {}
+    for name, tensor in stored.items():
+        owner, _, last = name.removeprefix("model.").rpartition(".")
+        tensors[f"{owner}.{_FACTORS.get(last, last)}"] = tensor
+    return tensors
+
+
+def _read_torch(path: Path) -> dict[str, _Tensor]:
+    """Every tensor of torch files; they are mapped, so no weight is read."""
+    try:
+        from blast_deploy.checkpoints.tensor_files import read_folder
+    except ModuleNotFoundError:
+        raise MissingExtraError("torch", "torch") from None
+    kinds = {f"torch.{dtype}": kind for kind, dtype in _DTYPES.items()}
+    return {
+        name: _Tensor(each.shape, kinds[str(each.values.dtype)]) for name, each in read_folder(path).items()
+    }
+
+
+def _described(path: Path, tensors: Mapping[str, _Tensor]) -> dict[str, dict[str, Any]]:
+    """The structured layers of a published BLAST model as our own section would describe them."""
+    layers = {}
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    # In the order of the file, each once.
+    for name in dict.fromkeys(each[:-2] for each in shapes if each[-2:] in (".U", ".S", ".V")):
+        u, s, v = (shapes.get(f"{name}.{factor}", ()) for factor in "USV")
+        if (len(u), len(v)) != (3, 3) or s != (u[0], v[0], u[2]) or v[1] != u[2]:
+            raise InvalidInputError(
+                f"the factors B {u}, C {v} and D {s} of {name} in {path} make no layer; copy the folder again"
+            )
+        sizes = {"out_features": u[0] * u[1], "in_features": v[0] * v[2]}
+        layers[name] = {**sizes, "blocks": (u[0], v[0]), "rank": u[2]}
+    return layers

@@ -76,19 +76,48 @@ class Library:
 
         Raises:
             InvalidInputError: If ``BLAST_DEPLOY_MAX_INSTRUCTION_SET`` names none.
+            UnsupportedMachineError: If the library is too old to tell.
         """
-        text = ctypes.create_string_buffer(_TEXT_SIZE)
-        if self._library.blast_deploy_instruction_sets(text, ctypes.c_size_t(_TEXT_SIZE)):
-            raise InvalidInputError(text.value.decode())
-        return tuple(text.value.decode().split(","))
+        return tuple(self._text("blast_deploy_instruction_sets").split(","))
+
+    def operators(self) -> dict[str, int]:
+        """What the library registers: operator type to its version of domain ``ai.blast``.
+
+        Raises:
+            UnsupportedMachineError: If the library is too old to tell, or what it tells cannot be read.
+        """
+        text = self._text("blast_deploy_operators")
+        pairs = [entry.rpartition(" ") for entry in text.split(",") if entry]
+        if not all(name and version.isdecimal() for name, _, version in pairs):
+            raise UnsupportedMachineError(
+                f"{self.path} lists its operators as {text!r}, which cannot be read; run: pip install ."
+            )
+        return {name: int(version) for name, _, version in pairs}
 
     def call(self, function: str, *arguments: Any) -> None:
         """Call an exported function whose last two parameters are a buffer for an error and its size.
 
         Raises:
             InvalidInputError: With the sentence that the library gave.
+            UnsupportedMachineError: If the library is too old to have the function.
         """
         error = ctypes.create_string_buffer(_TEXT_SIZE)
-        exported: Callable[..., int] = getattr(self._library, function)
-        if exported(*arguments, error, ctypes.c_size_t(_TEXT_SIZE)):
+        if self._exported(function)(*arguments, error, ctypes.c_size_t(_TEXT_SIZE)):
             raise InvalidInputError(error.value.decode())
+
+    def _text(self, function: str) -> str:
+        """Call an exported function that writes text into a buffer, or what was wrong."""
+        text = ctypes.create_string_buffer(_TEXT_SIZE)
+        if self._exported(function)(text, ctypes.c_size_t(_TEXT_SIZE)):
+            raise InvalidInputError(text.value.decode())
+        return text.value.decode(errors="replace")
+
+    def _exported(self, function: str) -> Callable[..., int]:
+        try:
+            exported: Callable[..., int] = getattr(self._library, function)
+        except AttributeError:
+            raise UnsupportedMachineError(
+                f"{self.path} is operator library {self.version}, which has no {function}; "
+                f"install one of this version or unset {LIBRARY_VARIABLE}"
+            ) from None
+        return exported

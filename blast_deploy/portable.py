@@ -13,6 +13,7 @@ from blast_deploy.element_types import numpy_dtype
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.load import load_model
 from blast_deploy.passes.name_layers import NameLayers
+from blast_deploy.passes.seal import break_seal
 from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
 from blast_deploy.planning.layer import LinearLayer, blast_layer
@@ -51,11 +52,12 @@ def read_portable(path: str | Path) -> PortableModel:
 
     Raises:
         InvalidInputError: If it is missing or no ONNX model, if its external data is missing or outside its
-            folder, or if it holds element types that this tool does not handle.
+            folder or not what export wrote, or if it holds element types that this tool does not handle.
     """
     file = Path(path)
     graph = load_model(file)
     try:
+        break_seal(graph, file)
         _complete(graph)
         layers = structured_layers(graph)
         return PortableModel(

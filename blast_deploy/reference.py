@@ -117,9 +117,10 @@ def load(path: Path, model_sha256: str | None = None) -> Reference:
     try:
         arrays = read_arrays(path)
         header = msgspec.json.decode(arrays.pop("header").tobytes(), type=_Header)
-        if not 0 <= header.samples <= len(arrays):
-            raise ValueError(f"it claims {header.samples} samples and has {len(arrays)} arrays")
-        samples = tuple(_sample(arrays, index) for index in range(header.samples))
+        held = len({name.partition("/")[0] for name in arrays})
+        if header.samples != held:
+            raise ValueError(f"it holds arrays of {held} samples, its header says {header.samples}")
+        samples = tuple(_sample(arrays, index) for index in range(held))
         version, bound_to = header.format_version, header.model_sha256
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; export writes it beside the model") from None

@@ -132,7 +132,7 @@ class CompileResult:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One tensor (an output of the model, or of a layer) against float64 truth.
+    """One tensor (an output of the model, or of a layer) against float64 truth, and why the verdict.
 
     Errors and bounds are relative: to the truth's root mean square (``rms``) and, for the largest
     deviation, to its largest magnitude (``max``).
@@ -161,6 +161,8 @@ class VerificationResult:
     """Layer to the operator type that ran it."""
     compression_loss: dict[str, float] | None
     """Output name to relative error of the compressed against the original dense model, in float64."""
+    summary: tuple[str, ...] = ()
+    """What was compared over what, what ran, and what could not be computed, whatever the verdict."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,8 +86,9 @@ class Runner(ABC):
         """What the runtime really ran for each structured layer.
 
         Returns:
-            Layer name to operator type; ``FUNCTION_BODY`` where standard operators stood in for it; a layer
-            of which the runtime reports nothing is missing.
+            Layer name to operator type; ``FUNCTION_BODY`` where standard operators stood in for it; followed
+            by where, if that is not where the target promises; a layer of which the runtime reports nothing
+            is missing.
         """
 
     @abstractmethod

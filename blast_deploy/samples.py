@@ -98,5 +98,6 @@ def check_sample(model: PortableModel, sample: Sample, index: int) -> None:
 def _evaluate(model: PortableModel, inputs: list[dict[str, NDArray[Any]]]) -> tuple[Sample, ...]:
     for sample in inputs:
         check_inputs(model.inputs, sample)
-    outputs = evaluate_float64(onnx.load(model.path), inputs)
+    graph = onnx.load(model.path, load_external_data=False)
+    outputs = evaluate_float64(graph, inputs, model.path.parent)
     return tuple(Sample(dict(own), expected) for own, expected in zip(inputs, outputs, strict=True))

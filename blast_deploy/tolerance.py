@@ -6,12 +6,15 @@ model's dtype on the same inputs, and never below eight units of that dtype's pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from blast_deploy.element_types import epsilon
 
 BODY_FACTOR = 4
 """Another order of summation may err a few times as much; a wrong value errs thousands of times as much."""
@@ -80,8 +83,7 @@ def tolerance(body: Deviation, dtype: str) -> Tolerance:
         dtype: Element type of the tensor in NumPy's spelling; integers and booleans have no precision to
             lose, so they may deviate only where the body does.
     """
-    precision = float(np.finfo(dtype).eps) if np.issubdtype(np.dtype(dtype), np.floating) else 0.0
-    floor = EPSILON_FACTOR * precision
+    floor = EPSILON_FACTOR * epsilon(dtype)
     return Tolerance(
         rms=max(BODY_FACTOR * body.rms, floor),
         max=max(BODY_FACTOR * body.max, floor),
@@ -91,5 +93,25 @@ def tolerance(body: Deviation, dtype: str) -> Tolerance:
     )
 
 
+def tolerance_fault(stated: Tolerance, dtype: str) -> str | None:
+    """Why a bound is not what ``tolerance`` derives from the body's error stated with it; None if it is."""
+    body = (stated.body.rms, stated.body.max)
+    if not all(math.isfinite(error) and error >= 0 for error in body):
+        return f"the body's error must be finite and not negative (it states rms {body[0]}, max {body[1]})"
+    derived = tolerance(stated.body, dtype)
+    if (stated.rms, stated.max) != (derived.rms, derived.max):
+        return (
+            f"it states rms {stated.rms:.3g}, max {stated.max:.3g}, and its derivation gives "
+            f"rms {derived.rms:.3g}, max {derived.max:.3g}"
+        )
+    if stated.derivation != derived.derivation:
+        return f"it is explained as {stated.derivation!r} and not as {derived.derivation!r}"
+    return None
+
+
 def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+    largest = float(np.abs(values).max())
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    # Scaled, because squares of very small or large numbers are zeros or infinite.
+    return largest * float(np.sqrt(np.mean(np.square(values / largest))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -10,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from portable_models import random_layers, write_portable
+from portable_models import forcing, random_layers, write_portable
 from typer.testing import CliRunner
 
-from blast_deploy import cli
+import blast_deploy as bd
+from blast_deploy import cli, reference
+from blast_deploy.artifact import encode, read_artifact, store
 from blast_deploy.console.group import INTERNAL, INTERRUPTED, TERMINATED, UNREAD, USAGE
 from blast_deploy.errors import BlastDeployError
+from blast_deploy.reference import Reference
 
 VERBS = (
     "compress",
@@ -127,7 +131,17 @@ def test_verify_passes(artifact: Path, tmp_path: Path) -> None:
     assert finished.code == 0, finished.out
     assert "block.1" in finished.out
     assert finished.out.rstrip().endswith("passed")
-    assert json.loads(result.read_text())["verdict"] == "passed"
+    written = json.loads(result.read_text())
+    assert written["verdict"] == "passed"
+    assert written["reasons"] == []
+    for compared in (*written["outputs"], *written["layers"]):
+        assert "below the bound, over" in compared["reason"]
+    for line in written["summary"]:
+        assert line in finished.out
+    assert (
+        "2 of 2 layers within the bounds against float64, on the rows that really entered them"
+        in finished.out
+    )
 
 
 def test_verify_fails_with_1_and_still_writes_json(portable: Path, tmp_path: Path) -> None:
@@ -143,17 +157,31 @@ def test_verify_fails_with_1_and_still_writes_json(portable: Path, tmp_path: Pat
     assert json.loads(result.read_text())["verdict"] == "failed"
 
 
-def test_what_cannot_be_judged_exits_with_3(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import blast_deploy as bd
-    from blast_deploy.results import VerificationResult
-
-    unjudged = VerificationResult(artifact, "unjudged", ("no samples",), (), (), {}, None)
-    monkeypatch.setattr(bd, "verify", lambda *_, **__: unjudged, raising=False)
-    finished = Finished("verify", artifact)
+def test_what_cannot_be_judged_exits_with_3(
+    artifact: Path, portable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, result = tmp_path / "copy", tmp_path / "verify.json"
+    shutil.copytree(artifact, copy)
+    held = reference.load(copy / "reference/samples.npz")
+    reference.save(Reference(held.model_sha256, ()), copy / "reference/samples.npz")
+    manifest = read_artifact(copy).manifest
+    files = store(copy, {file.path: file.role for file in manifest.files})
+    (copy / "manifest.json").write_bytes(encode(dataclasses.replace(manifest, files=files, samples=0)))
+    finished = Finished("verify", copy, "--json", result)
     assert finished.code == cli.UNJUDGED
-    assert "- no samples" in finished.out
+    assert "- the artifact holds no reference samples" in finished.out
+    assert finished.out.rstrip().endswith("unjudged")
+    assert json.loads(result.read_text())["verdict"] == "unjudged"
+
+    packed = tmp_path / "packed"
+    bd.compile(portable, forcing("kernel"), packed)
+    monkeypatch.setattr("blast_deploy.native.Library.instruction_sets", lambda self: ("z80",))
+    finished = Finished("verify", packed)
+    assert finished.code == cli.UNJUDGED
+    assert "this machine lacks" in finished.out
 
 
+@pytest.mark.extras
 def test_bench_against_the_portable_file_and_report(artifact: Path, portable: Path, tmp_path: Path) -> None:
     timed, page = tmp_path / "bench.json", tmp_path / "report.html"
     shape = ("--shape", "batch=1,sequence=4", "--shape", "batch=2,sequence=3")
@@ -197,6 +225,7 @@ def test_half_a_model(portable: Path, empty: Path, tmp_path: Path) -> None:
     assert "half.onnx" in finished.sentence
 
 
+@pytest.mark.extras
 def test_a_model_that_is_not_there(empty: Path) -> None:
     path = empty / "nothing.onnx"
     assert str(path) in Finished("compile", path, "--target", "cpu-stock", "-o", empty / "a").sentence
@@ -228,7 +257,9 @@ def test_usage_errors_are_one_sentence() -> None:
     assert Finished("compile").sentence == (
         "error: Missing argument 'MODEL.onnx'; see blast-deploy compile --help"
     )
-    assert "No such option: --colour" in Finished("targets", "--colour").sentence
+    unknown = Finished("targets", "--colour").sentence
+    assert "No such option" in unknown
+    assert "--colour" in unknown
     assert "No such command 'fly'" in Finished("fly").sentence
     assert "'--threads'" in Finished("verify", "x", "--threads", "many").sentence
 

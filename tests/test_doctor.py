@@ -32,6 +32,7 @@ def test_a_whole_installation_is_healthy() -> None:
     diagnosis = bd.diagnose()
     assert diagnosis.healthy, [each for each in diagnosis.findings if each.needed and not each.present]
     assert finding(diagnosis, "operator library in onnxruntime").present
+    assert "BlastLinear 1, BlastLinearPacked 1" in finding(diagnosis, "operator library").detail
     assert (
         "x86-64" in diagnosis.machine["instruction sets"] or "neon" in diagnosis.machine["instruction sets"]
     )
@@ -77,5 +78,18 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     diagnosis = bd.diagnose()
     assert finding(diagnosis, "torch").remedy == "pip install 'blast-deploy[torch]'"
     assert not finding(diagnosis, "torch").needed
-    assert finding(diagnosis, "onnxscript").remedy == "pip install --upgrade onnxscript"
+    assert finding(diagnosis, "onnxscript").remedy == "pip install 'onnxscript<0.8,>=0.7'"
+    assert not diagnosis.healthy
+
+
+def test_a_package_outside_the_tested_range_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"onnxruntime": "1.17.3", "numpy": "3.0.0"}
+    monkeypatch.setattr(
+        "blast_deploy.doctor.version", lambda name: versions.get(name) or metadata.version(name)
+    )
+    diagnosis = bd.diagnose()
+    old, new = finding(diagnosis, "onnxruntime"), finding(diagnosis, "numpy")
+    assert old.detail == "1.17.3 is outside the supported range <2,>=1.18"
+    assert old.remedy == "pip install 'onnxruntime<2,>=1.18'"
+    assert new.detail == "3.0.0 is outside the supported range <3,>=1.24.2"
     assert not diagnosis.healthy

@@ -21,12 +21,12 @@ LAYERS = (
     ("compression", "exporter", "compiler", "verification", "bench", "reporting", "inspection", "doctor"),
     (
         *("planning", "passes", "families", "checkpoints", "artifact", "runner", "backends", "targets"),
-        *("factors", "portable", "samples", "stock", "tolerance"),
+        *("factors", "portable", "runtime", "samples", "stock", "tolerance"),
     ),
     ("structures",),
     (
         *("native", "_native", "reference", "results", "staging", "temporary", "exchange", "locks"),
-        *("element_types", "errors"),
+        *("errors", "element_types"),
     ),
 )
 STAGES = LAYERS[2]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from blast_deploy import native
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.native import Library, library_path
+from blast_deploy.structures.contract import OPERATORS
 
 
 def test_the_installed_library_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,3 +79,22 @@ def test_an_unknown_cap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(native.MAX_INSTRUCTION_SET_VARIABLE, "sse9")
     with pytest.raises(InvalidInputError, match="MAX_INSTRUCTION_SET is 'sse9', and must be one"):
         Library().instruction_sets()
+
+
+def test_the_library_tells_what_it_registers() -> None:
+    assert Library().operators() == {operator.name: operator.since_version for operator in OPERATORS}
+
+
+def test_a_library_of_another_build_is_refused_by_name(tmp_path: Path) -> None:
+    """A real one, older than the functions that it lacks."""
+    source, path = tmp_path / "old.c", tmp_path / "old.so"
+    source.write_text('const char* blast_deploy_version(void) { return "0.0.1"; }')
+    compiler = shutil.which("cc") or shutil.which("c++")
+    assert compiler
+    subprocess.run([compiler, "-x", "c", "-shared", "-fPIC", "-o", str(path), str(source)], check=True)
+    library = Library(path)
+    assert library.version == "0.0.1"
+    asked = (library.operators, library.instruction_sets, lambda: library.call("blast_deploy_blast_pack"))
+    for ask in asked:
+        with pytest.raises(UnsupportedMachineError, match=r"old\.so is operator library 0\.0\.1, which has"):
+            ask()

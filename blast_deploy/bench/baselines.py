@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.reference import Arrays
 from blast_deploy.results import TensorSpec
+from blast_deploy.runtime import check, open_session
 from blast_deploy.stock import first_line
 
 
@@ -28,7 +28,11 @@ class StockOnnxRuntime:
 
         Raises:
             InvalidInputError: If ONNX Runtime does not take the file.
+            UnsupportedMachineError: If it is too old.
         """
+        check()
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -36,9 +40,7 @@ class StockOnnxRuntime:
         # Threads that spin after a run would take time from the contender whose turn comes next.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(path, options)
         except Exception as error:  # the runtime's exceptions share no base class of their own
             raise InvalidInputError(
                 f"ONNX Runtime cannot open {path} ({first_line(error)}); export it again"
@@ -48,6 +50,8 @@ class StockOnnxRuntime:
     @property
     def runtime(self) -> str:
         """What runs it, with its version."""
+        import onnxruntime
+
         return f"ONNX Runtime {onnxruntime.__version__} as installed"
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from blast_deploy import __version__, reference
+from blast_deploy.checkpoints import blast_llama
+from blast_deploy.checkpoints.blast_llama_config import MODEL_TYPE
+from blast_deploy.checkpoints.factoriser import insert_factors
 from blast_deploy.checkpoints.scale import check_scale
-from blast_deploy.checkpoints.section import CONFIG, SECTION, StructuredSection, describe, insert, read
+from blast_deploy.checkpoints.section import (
+    CONFIG,
+    SECTION,
+    StructuredSection,
+    describe,
+    insert,
+    read,
+    read_config,
+)
 from blast_deploy.errors import BlastDeployError, InvalidInputError, MissingExtraError
 from blast_deploy.reference import Reference
 from blast_deploy.staging import staged_folder
@@ -123,23 +134,38 @@ def write(
         reference.save(dense, folder / DENSE_REFERENCE)
 
 
-def load(path: str | Path) -> nn.Module:
-    """Load a model folder, dense or structured, in evaluation mode, on the CPU and without any network.
+def load(path: str | Path, *, factors: str | Path | None = None) -> nn.Module:
+    """Load a model folder in evaluation mode, on the CPU and without any network.
 
-    The plain encoder or decoder is loaded (``AutoModel``), without task heads, at the dtype it is stored in.
+    It may be dense, structured as :func:`save` writes it, or a published BLAST model (``blast_llama``). The
+    plain encoder or decoder is loaded (``AutoModel``), without task heads, at the dtype it is stored in.
+
+    Args:
+        path: The folder.
+        factors: A folder that the published factoriser wrote (``<layer>/<module>-B.tensor`` and so on) from
+            this model; what it holds takes the place of the dense layers.
 
     Raises:
-        InvalidInputError: If the folder or a file in it is missing, damaged, incomplete, only a pickle, or of
-            a newer format.
+        InvalidInputError: If a folder or a file in it is missing, damaged, incomplete, of a newer format or
+            only a pickle (a published folder may hold one of plain tensors), or the factors do not fit.
         MissingExtraError: If transformers is not installed.
     """
     path = Path(path)
+    values = read_config(path)
     section = read(path)
-    _check_weights(path)
+    published = section is None and values.get("model_type") == MODEL_TYPE
+    if not published:
+        _check_weights(path)
     with _quiet_transformers():
         try:
-            check_scale(path, structured=section is not None)
-            module = _load_dense(path) if section is None else _load_structured(path, section)
+            if published:
+                module = blast_llama.load(values, path / CONFIG)
+            else:
+                _check_model_type(values, path)
+                check_scale(path, structured=section is not None)
+                module = _load_dense(path) if section is None else _load_structured(path, section)
+            if factors is not None:
+                insert_factors(factors, module)
         except BlastDeployError:
             raise
         except Exception as error:  # for a configuration that makes no sense transformers raises anything
@@ -189,6 +215,18 @@ def _check_weights(path: Path) -> None:
             f"convert it to {WEIGHTS} first"
         )
     raise InvalidInputError(f"{path} has no {WEIGHTS}; give the folder of a Hugging Face model")
+
+
+def _check_model_type(values: Mapping[str, Any], path: Path) -> None:
+    """Refuse a model that only code in its folder knows; transformers would offer to run it."""
+    from transformers import CONFIG_MAPPING
+
+    model_type = str(values.get("model_type"))
+    if "auto_map" in values and model_type not in CONFIG_MAPPING:
+        raise InvalidInputError(
+            f"{path} has a model of type {model_type!r} that needs code of its own, which is "
+            "never run; give a model of a type that transformers knows"
+        )
 
 
 def _load_dense(path: Path) -> nn.Module:

@@ -112,10 +112,10 @@ def insert(section: StructuredSection, module: nn.Module, folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read ``config.json`` of a model folder.
+    """Read the configuration of a model folder.
 
     Raises:
-        InvalidInputError: If there is none, or it is no readable JSON object.
+        InvalidInputError: If there is no folder, or no readable configuration in it.
     """
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is no folder; give the folder of a Hugging Face model")

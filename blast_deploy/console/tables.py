@@ -103,6 +103,8 @@ def print_verification(result: VerificationResult) -> None:
         _print_comparisons("layers against float64", result.layers, result.kernels)
     for name, loss in (result.compression_loss or {}).items():
         print(f"compression loss of {name} (against the dense original, no part of the verdict): {loss:.4f}")
+    for line in result.summary:
+        print(line)
     for reason in result.reasons:
         print(f"- {reason}")
     print(f"{result.artifact}: {result.verdict}")

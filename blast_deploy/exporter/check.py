@@ -31,16 +31,24 @@ def check_file(path: Path) -> None:
         ) from error
 
 
-def check_outputs(path: Path, outputs: Sequence[TensorSpec], samples: Sequence[Sample]) -> None:
+def check_outputs(
+    path: Path, outputs: Sequence[TensorSpec], samples: Sequence[Sample], epsilon: float
+) -> None:
     """Run the file in plain ONNX Runtime and compare it with the float64 outputs.
 
     This finds a wrong graph, not rounding, which verification judges: the root mean square of the error must
-    stay below the square root of the output type's epsilon, relative to that of the truth.
+    stay below the square root of ``epsilon``, relative to that of the truth.
+
+    Args:
+        path: The model file.
+        outputs: Its outputs.
+        samples: Inputs and float64 outputs.
+        epsilon: Of the coarsest float type that the model computes in.
 
     Raises:
         InvalidInputError: If the runtime cannot run it, or an output has another shape or other values.
     """
-    found = run_stock(path, [sample.inputs for sample in samples])
+    found = run_stock(path, [sample.inputs for sample in samples], prepack=False)
     for index, (own, sample) in enumerate(zip(found, samples, strict=True)):
         for spec in outputs:
             array, truth = own[spec.name], sample.outputs[spec.name]
@@ -61,7 +69,7 @@ def check_outputs(path: Path, outputs: Sequence[TensorSpec], samples: Sequence[S
             with np.errstate(all="ignore"):
                 square = np.mean((array - truth) ** 2) / max(np.mean(truth**2), np.finfo(dtype).tiny)
             error = np.sqrt(square)
-            if not error <= np.sqrt(np.finfo(dtype).eps):
+            if not error <= np.sqrt(epsilon):
                 raise InvalidInputError(
                     f"{where} differs from the module's by {error:.2g} of its root mean square; torch "
                     "exported other values than the module computes, so it cannot be used"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from blast_deploy import reference
+from blast_deploy.element_types import epsilon
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Axes
 from blast_deploy.exporter.check import check_file, check_outputs
@@ -20,6 +21,7 @@ from blast_deploy.exporter.source import Source, from_family, from_folder, from_
 from blast_deploy.exporter.translate import translate
 from blast_deploy.exporter.truth import float64_outputs
 from blast_deploy.passes.save import data_path, save_mapped
+from blast_deploy.passes.seal import seal
 from blast_deploy.passes.structured import structured_layers
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import ExportResult, TensorSpec
@@ -56,7 +58,7 @@ def export(
     Each ``BlastLinear`` becomes one ``ai.blast::BlastLinear`` node, named after the module, whose meaning the
     file carries as a function of standard operators. Beside ``model.onnx`` lies ``model.reference.npz``: the
     sample inputs and what the module gives for them in float64. Weights of more than 1.5 GiB go to
-    ``model.onnx.data``. The caller's module is copied, never changed.
+    ``model.onnx.data``. The caller's module is never changed.
 
     Args:
         source: A model folder, or a module. Folders and Hugging Face models of a known family need no
@@ -129,7 +131,7 @@ def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Ste
         recorded = _record(source, module, outputs)
         reference.save(Reference(reference.sha256(staged), recorded), reference.path_for(staged))
         steps.next()
-        check_outputs(staged, outputs, recorded)
+        check_outputs(staged, outputs, recorded, _coarsest_epsilon(model))
     files = [file for file in (path, data_path(path)) if file.exists()]
     return ExportResult(
         path=path,
@@ -141,6 +143,12 @@ def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Ste
         outputs=outputs,
         structured_layers=layers,
     )
+
+
+def _coarsest_epsilon(model: ir.Model) -> float:
+    values = [value for node in model.graph.all_nodes() for value in node.outputs]
+    types = {value.dtype for value in (*values, *model.graph.outputs)}
+    return max(epsilon(str(dtype.numpy().name)) for dtype in types if dtype is not None)
 
 
 def _check_count(names: Sequence[str] | None, model: ir.Model) -> None:
@@ -155,6 +163,7 @@ def _write(model: ir.Model, path: Path) -> None:
     weights = (value.const_value for value in model.graph.initializers.values())
     if sum(weight.nbytes for weight in weights if weight is not None) > EMBEDDED_LIMIT:
         save_mapped(model, path)
+        seal(path)
     else:
         ir.save(model, path)
 
@@ -175,6 +184,10 @@ def _record(source: Source, module: nn.Module, outputs: Sequence[TensorSpec]) ->
 def _spec(value: ir.Value) -> TensorSpec:
     if value.name is None or value.dtype is None or value.shape is None:
         raise InvalidInputError(f"torch gave input or output {value.name!r} no element type or shape")
+    if value.dtype == ir.DataType.BFLOAT16:
+        raise InvalidInputError(
+            f"output {value.name!r} is bfloat16, which NumPy lacks; let the module return it as float32"
+        )
     shape = tuple(axis if isinstance(axis, int) else axis.value or "?" for axis in value.shape)
     return TensorSpec(value.name, str(value.dtype.numpy().name), shape)
 

@@ -21,7 +21,6 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Axes, Call
 from blast_deploy.passes.name_layers import NameLayers
 from blast_deploy.structures.blast import operator
-from blast_deploy.structures.blast.module import BlastLinear
 from blast_deploy.structures.contract import DOMAIN, IR_VERSION, OPSET
 
 
@@ -43,7 +42,6 @@ def translate(
     Raises:
         InvalidInputError: If torch cannot export the module, with the cause.
     """
-    _check_layers(module)
     shapes = call.dynamic_shapes(axes)
     try:
         with quiet():
@@ -92,15 +90,6 @@ def _bare_node() -> Any:
         return make(x, U, S, V, bias, in_features=in_features, out_features=out_features)
 
     return blast_linear
-
-
-def _check_layers(module: nn.Module) -> None:
-    for name, layer in module.named_modules():
-        if isinstance(layer, BlastLinear) and layer.U.dtype == torch.bfloat16:
-            raise InvalidInputError(
-                f"layer {name!r} is bfloat16, which plain ONNX Runtime cannot compute; convert the model "
-                "with module.float() first"
-            )
 
 
 def root_cause(error: BaseException) -> str:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Call, tensors
 from blast_deploy.exporter.translate import quiet, root_cause
+from blast_deploy.exporter.unrounded import Unrounded
+from blast_deploy.exporter.widening import widened
 
 Float64Arrays = dict[str, NDArray[np.float64]]
 
@@ -21,11 +23,18 @@ Float64Arrays = dict[str, NDArray[np.float64]]
 def detached_copy(module: nn.Module) -> nn.Module:
     """Copy a module to the CPU in evaluation mode, so that the caller's own is never touched.
 
+    Parameters that are on the CPU already share their memory with the caller's, which is only read.
+
     Raises:
         InvalidInputError: If it cannot be copied.
     """
     try:
-        return copy.deepcopy(module).cpu().eval()
+        shared: dict[int, Any] = {
+            id(parameter): nn.Parameter(parameter.detach(), parameter.requires_grad)
+            for parameter in module.parameters()
+            if type(parameter) is nn.Parameter
+        }
+        return copy.deepcopy(module, shared).cpu().eval()
     except Exception as error:  # a module's own code may raise anything
         raise InvalidInputError(
             f"{type(module).__name__} cannot be copied ({root_cause(error)}); give a module that "
@@ -39,10 +48,10 @@ def float64_outputs(
     samples: Iterable[Mapping[str, NDArray[Any]]],
     output_names: Sequence[str],
 ) -> list[Float64Arrays]:
-    """Run a module in double precision.
+    """Run a module in double precision; casts to narrower types in it are left out.
 
     Args:
-        module: Promoted in place to float64: give a copy.
+        module: Promoted to float64, a few parameters at a time where it allows that; give a copy.
         call: How it is called.
         samples: Inputs by name, at the model's own dtypes.
         output_names: Names of the tensors that it returns, in order.
@@ -53,15 +62,24 @@ def float64_outputs(
     Raises:
         InvalidInputError: If it fails, or returns more or fewer tensors than there are names.
     """
-    module.double()
-    outputs = []
-    for index, sample in enumerate(samples):
-        promoted = call.replaced(
-            sample, lambda tensor: tensor.double() if tensor.is_floating_point() else tensor
-        )
+    calls = [
+        call.replaced(sample, lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+        for sample in samples
+    ]
+    attempt = detached_copy(module)
+    try:
+        with widened(attempt):
+            given = [_run(attempt, promoted) for promoted in calls]
+    except Exception:  # where a parameter is read that no attribute leads to, all must be wide at once
+        given = _run_promoted(module, calls)
+    return [_named(output_names, each) for each in given]
+
+
+def _run_promoted(module: nn.Module, calls: Sequence[Call]) -> list[Any]:
+    given = []
+    for index, call in enumerate(calls):
         try:
-            with torch.no_grad(), quiet():
-                given = module(*promoted.positional, **promoted.keywords)
+            given.append(_run(module.double(), call))
         except InvalidInputError:
             raise
         except Exception as error:  # a module's own code may raise anything
@@ -69,14 +87,22 @@ def float64_outputs(
                 f"the module fails in float64 on sample {index} ({root_cause(error)}); give inputs that "
                 "it takes"
             ) from error
-        arrays = [_float64(tensor) for _, tensor in tensors(given)]
-        if len(arrays) != len(output_names):
-            raise InvalidInputError(
-                f"the module returns {len(arrays)} tensors where there are {len(output_names)} outputs "
-                f"({', '.join(output_names)}); mend output_names"
-            )
-        outputs.append(dict(zip(output_names, arrays, strict=True)))
-    return outputs
+    return given
+
+
+def _run(module: nn.Module, call: Call) -> Any:
+    with torch.no_grad(), quiet(), Unrounded():  # type: ignore[no-untyped-call]
+        return module(*call.positional, **call.keywords)
+
+
+def _named(names: Sequence[str], given: Any) -> Float64Arrays:
+    arrays = [_float64(tensor) for _, tensor in tensors(given)]
+    if len(arrays) != len(names):
+        raise InvalidInputError(
+            f"the module returns {len(arrays)} tensors where there are {len(names)} outputs "
+            f"({', '.join(names)}); mend output_names"
+        )
+    return dict(zip(names, arrays, strict=True))
 
 
 def _float64(tensor: Tensor) -> NDArray[np.float64]:

@@ -61,7 +61,8 @@ def family(model: nn.Module | PretrainedConfig) -> Family:
         )
     if model_type not in _FAMILIES:
         raise InvalidInputError(
-            f"models of type {model_type!r} are not supported; supported: {', '.join(sorted(_FAMILIES))}"
+            f"models of type {model_type!r} are not supported; supported: {', '.join(sorted(_FAMILIES))}; "
+            "in Python, give export example_inputs or compress layers instead"
         )
     module_name, class_name = _FAMILIES[model_type].split(":")
     adapter: type[Family] = getattr(import_module(module_name), class_name)

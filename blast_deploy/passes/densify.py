@@ -36,8 +36,12 @@ class Densify(ir.passes.InPlacePass):
 
 
 def _densify(layer: StructuredLayer) -> None:
-    weight = np.ascontiguousarray(layer.matrix().dense().T).astype(layer.element_type.numpy())
-    operands = [layer.input, add_initializer(layer, "weight", weight)]
+    matrix, dtype = layer.matrix_later(), layer.element_type
+    shape = layer.in_features, layer.out_features
+    weight = add_initializer(
+        layer, "weight", dtype, shape, lambda: np.ascontiguousarray(matrix().dense().T.astype(dtype.numpy()))
+    )
+    operands = [layer.input, weight]
     product = ir.node("MatMul", operands, name=layer.name)
     nodes = [product]
     if layer.bias().any():

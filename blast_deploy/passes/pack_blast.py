@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from blast_deploy.passes.rewrite import add_initializer, drop_unused_body, replace_layer
 from blast_deploy.passes.structured import StructuredLayer, select, structured_layers
-from blast_deploy.structures.blast.packing import LAYOUT_VERSION, pack
+from blast_deploy.structures.blast.packing import LAYOUT_VERSION, pack, packed_size
 from blast_deploy.structures.contract import BLAST_LINEAR_PACKED, DOMAIN
 
 
@@ -42,7 +42,11 @@ class PackBlast(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(chosen))
 
     def _pack(self, layer: StructuredLayer) -> None:
-        factors = add_initializer(layer, "packed", pack(layer.matrix(), layer.dtype))
+        matrix = layer.matrix_later()
+        size = packed_size(layer.out_features, layer.in_features, layer.blocks, layer.rank)
+        factors = add_initializer(
+            layer, "packed", layer.element_type, (size,), lambda: pack(matrix(), layer.dtype)
+        )
         attributes: dict[str, int | str] = {
             "in_features": layer.in_features,
             "out_features": layer.out_features,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -32,8 +32,22 @@ def replace_layer(layer: StructuredLayer, nodes: Sequence[ir.Node]) -> None:
             _drop_unused(value)
 
 
-def add_initializer(layer: StructuredLayer, suffix: str, array: NDArray[Any]) -> ir.Value:
+def add_initializer(
+    layer: StructuredLayer,
+    suffix: str,
+    dtype: ir.DataType,
+    shape: tuple[int, ...],
+    make: Callable[[], NDArray[Any]],
+) -> ir.Value:
     """Give a layer's graph the initialiser ``<layer>.<suffix>``.
+
+    Args:
+        layer: The layer.
+        suffix: What follows its name.
+        dtype: Element type of the initialiser.
+        shape: Its shape.
+        make: Makes its values, each time that they are read or written: a large model's new weights are never
+            all in memory together.
 
     Raises:
         InvalidInputError: If the name is taken.
@@ -41,10 +55,8 @@ def add_initializer(layer: StructuredLayer, suffix: str, array: NDArray[Any]) ->
     graph, name = _graph_of(layer.node), f"{layer.name}.{suffix}"
     if name in graph.initializers:
         raise InvalidInputError(f"the model has an initialiser {name!r} already; rename it")
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
+    tensor = ir.LazyTensor(lambda: ir.Tensor(make(), name=name), dtype, ir.Shape(shape), name=name)
+    value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
 

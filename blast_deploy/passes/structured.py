@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,12 @@ class StructuredLayer:
 
     def matrix(self) -> BlastMatrix:
         """Read the factors, at their own dtype (float32 for bfloat16)."""
-        u, s, v = (_array(_constant(self.node, index, self.name)) for index in (1, 2, 3))
-        return BlastMatrix(u, s, v, self.out_features, self.in_features)
+        return self.matrix_later()()
+
+    def matrix_later(self) -> Callable[[], BlastMatrix]:
+        """What reads the factors when it is called, even after the layer's node has gone."""
+        u, s, v = (_constant(self.node, index, self.name) for index in (1, 2, 3))
+        return lambda: BlastMatrix(_array(u), _array(s), _array(v), self.out_features, self.in_features)
 
     def bias(self) -> NDArray[Any]:
         """Read the bias (out_features,), at its own dtype (float32 for bfloat16)."""

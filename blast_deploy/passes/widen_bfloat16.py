@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from blast_deploy.passes.rewrite import add_initializer, replace_layer
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
@@ -28,9 +31,7 @@ class WidenBfloat16(ir.passes.InPlacePass):
 def _widen(layer: StructuredLayer) -> None:
     matrix = layer.matrix()
     arrays = {"U": matrix.u, "S": matrix.s, "V": matrix.v, "bias": layer.bias()}
-    factors = [
-        add_initializer(layer, f"{name}.float", array.astype(np.float32)) for name, array in arrays.items()
-    ]
+    factors = [_wide_initializer(layer, name, array) for name, array in arrays.items()]
     entering = ir.node("Cast", [layer.input], {"to": ir.DataType.FLOAT}, name=f"{layer.name}/widen")
     entering.outputs[0].name = f"{layer.name}/wide_input"
     computed = ir.node(
@@ -45,3 +46,8 @@ def _widen(layer: StructuredLayer) -> None:
         "Cast", [computed.outputs[0]], {"to": ir.DataType.BFLOAT16}, name=f"{layer.name}/narrow"
     )
     replace_layer(layer, [entering, computed, leaving])
+
+
+def _wide_initializer(layer: StructuredLayer, name: str, array: NDArray[Any]) -> ir.Value:
+    wide = array.astype(np.float32)
+    return add_initializer(layer, f"{name}.float", ir.DataType.FLOAT, wide.shape, lambda: wide)

@@ -79,7 +79,7 @@ def _read_result(path: Path) -> tuple[str, Any]:
         raise InvalidInputError(
             f"{path} does not exist; give a JSON result file or an artifact folder"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise InvalidInputError(
             f"{path} is not readable JSON ({error}); give a file that --json wrote, or an artifact folder"
         ) from error

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from blast_deploy.element_types import numpy_dtype
 from blast_deploy.factors import LayerFactors
 from blast_deploy.passes.single_layer import single_layer_model
-from blast_deploy.stock import run_stock
-from blast_deploy.tolerance import Tolerance, deviation, tolerance
+from blast_deploy.stock import nearby, run_stock
+from blast_deploy.tolerance import Tolerance, deviation, tolerance, worst
 
 
-def layer_tolerance(layer: LayerFactors, rows: NDArray[Any], truth: NDArray[Any]) -> Tolerance:
+def layer_tolerance(layer: LayerFactors, rows: NDArray[Any], truth: NDArray[Any], dtype: str) -> Tolerance:
     """Run the body in plain ONNX Runtime on captured rows and derive the bound from its error.
 
     Args:
         layer: The layer with its original factors.
-        rows: What really entered it, (rows, in_features) at the model's dtype.
+        rows: What really entered it, (rows, in_features) at the model's dtype; float32 for bfloat16.
         truth: The layer's float64 output for those rows.
+        dtype: The layer's element type in NumPy's spelling. Plain ONNX Runtime cannot compute in bfloat16:
+            there the body runs in float32 and its output is rounded.
     """
-    model = single_layer_model(layer.operator, layer.tensors, layer.out_features, layer.in_features)
-    (body,) = run_stock(model.SerializeToString(), [{"X": rows}])
-    return tolerance(deviation(body["Y"], truth), rows.dtype.name)
+    tensors = dict(layer.tensors)
+    if dtype == "bfloat16":
+        rows = rows.astype(np.float32)
+        tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    model = single_layer_model(layer.operator, tensors, layer.out_features, layer.in_features)
+    serialised = model.SerializeToString()
+    del model  # or a large layer's factors would be in memory once more
+    found = [body["Y"] for body in run_stock(serialised, nearby({"X": rows}))]
+    if dtype == "bfloat16":
+        found = [y.astype(numpy_dtype(dtype)).astype(np.float32) for y in found]
+    return tolerance(worst(deviation(y, truth) for y in found), dtype)

@@ -15,10 +15,15 @@ from blast_deploy.factors import load_factors
 from blast_deploy.results import Comparison
 from blast_deploy.runner import Taps
 from blast_deploy.verification.bounds import layer_tolerance
-from blast_deploy.verification.outputs import compare_tensors, failure
+from blast_deploy.verification.outputs import carries, compare_tensors, failure
+from blast_deploy.verification.words import counted
 
 MOST_ROWS = 64
 """Rows recomputed for each layer; one wrong panel or weight shows in every row."""
+
+_MISSING = " is missing from what the runtime reports"
+_NO_ROW = ": no row entered it in any sample"
+_NOT_FINITE = ": what entered it holds NaN or infinity"
 
 
 def compare_layers(
@@ -42,19 +47,14 @@ def compare_layers(
     return tuple(comparisons)
 
 
-def degenerate_layers(records: Sequence[LayerRecord], captured: Sequence[Taps]) -> tuple[str, ...]:
-    """Layers that the samples cannot judge: all rows that enter them are equal, over all samples together."""
-    reasons = []
-    for record in records:
-        entering = [taps[record.name][0] for taps in captured if record.name in taps]
-        rows = [array.reshape(-1, array.shape[-1]) for array in entering if array.size]
-        if rows and not any((array != rows[0][0]).any() for array in rows):
-            count = sum(len(array) for array in rows)
-            reasons.append(
-                f"layer {record.name}: all {count} rows that enter it are equal, so the samples cannot judge "
-                "it; give samples with at least two different rows"
-            )
-    return tuple(reasons)
+def entering_faults(records: Sequence[LayerRecord], captured: Sequence[Taps]) -> tuple[str, ...]:
+    """Layers that the samples cannot judge by what enters them, over all samples together.
+
+    Nothing may be missing or NaN, and at least two rows must differ: where all are equal, a layer that gave
+    every row the same answer would look right.
+    """
+    faults = ((record.name, _entering_fault(record.name, captured)) for record in records)
+    return tuple(f"layer {name}{fault}" for name, fault in faults if fault is not None)
 
 
 def pick_rows(count: int, most: int = MOST_ROWS) -> NDArray[np.int64]:
@@ -62,36 +62,65 @@ def pick_rows(count: int, most: int = MOST_ROWS) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
+def _entering_fault(name: str, captured: Sequence[Taps]) -> str | None:
+    if not captured or not all(name in taps for taps in captured):
+        return _MISSING
+    entering = [taps[name][0] for taps in captured]
+    rows = [array.reshape(-1, array.shape[-1]) for array in entering if array.size]
+    if not rows:
+        return _NO_ROW
+    if not all(np.isfinite(array).all() for array in rows):
+        return _NOT_FINITE
+    # An array that differs in width is refused later, and means nothing here.
+    if any(array.shape[1] != rows[0].shape[1] or (array != rows[0][0]).any() for array in rows):
+        return None
+    count = sum(len(array) for array in rows)
+    seen = "only one row enters it" if count == 1 else f"all {count} rows that enter it are equal"
+    return f": {seen}, so the samples cannot judge it; give samples with at least two different rows"
+
+
 def _compare_layer(record: LayerRecord, captured: Sequence[Taps], factors: Path) -> Comparison:
-    if not all(record.name in taps for taps in captured):
-        return failure(record.name, f"layer {record.name} is missing from what the runtime reports")
+    if not captured or not all(record.name in taps for taps in captured):
+        return failure(record.name, f"layer {record.name}{_MISSING}")
     pairs = [taps[record.name] for taps in captured]
     fault = next((fault for pair in pairs if (fault := _pair_fault(record, *pair))), None)
     if fault is not None:
-        return failure(record.name, f"layer {record.name}: {fault}")
+        return failure(record.name, f"layer {record.name}{fault}")
     entered = np.concatenate([x.reshape(-1, record.in_features) for x, _ in pairs])
     left = np.concatenate([y.reshape(-1, record.out_features) for _, y in pairs])
     if not len(entered):
-        return failure(record.name, f"layer {record.name}: no row entered it in any sample")
+        return failure(record.name, f"layer {record.name}{_NO_ROW}")
     chosen = pick_rows(len(entered))
-    return _judge(record, entered[chosen], left[chosen], factors)
+    over = f"{len(chosen)} of {counted(len(entered), 'row')} that entered it"
+    return _judge(record, entered[chosen], left[chosen], factors, over)
 
 
-def _judge(record: LayerRecord, x: NDArray[Any], y: NDArray[Any], factors: Path) -> Comparison:
+def _judge(record: LayerRecord, x: NDArray[Any], y: NDArray[Any], factors: Path, over: str) -> Comparison:
+    described = f"layer {record.name}"
     try:
         layer = load_factors(factors, record.name, record.operator, record.out_features, record.in_features)
+        for name, tensor in layer.tensors.items():
+            if not carries(tensor, record.dtype):
+                fault = f"its original {name} is {tensor.dtype}, the manifest says {record.dtype}"
+                return failure(record.name, f"{described}: {fault}")
         truth = layer.apply(x)
-        bound = layer_tolerance(layer, x, truth)
+        bound = layer_tolerance(layer, x, truth, record.dtype)
     except BlastDeployError as error:
-        return failure(record.name, f"layer {record.name}: its truth cannot be computed ({error})")
-    return compare_tensors(record.name, [y], [truth], bound, f"layer {record.name}")
+        return failure(record.name, f"{described}: its truth cannot be computed ({error})")
+    return compare_tensors(record.name, [y], [truth], bound, described, over)
 
 
 def _pair_fault(record: LayerRecord, x: NDArray[Any], y: NDArray[Any]) -> str | None:
+    for described, array in (("entered", x), ("left", y)):
+        if not carries(array, record.dtype):
+            return f": what {described} it is {array.dtype}, the manifest says {record.dtype}"
     if x.shape[-1:] != (record.in_features,):
-        return f"what entered it has shape {x.shape}, its width must be {record.in_features}"
+        return f": what entered it has shape {x.shape}, its width must be {record.in_features}"
     if y.shape != (*x.shape[:-1], record.out_features):
-        return f"what left it has shape {y.shape}, it must be {(*x.shape[:-1], record.out_features)}"
+        return f": what left it has shape {y.shape}, it must be {(*x.shape[:-1], record.out_features)}"
     if not np.isfinite(x).all():
-        return "what entered it holds NaN or infinity"
+        return _NOT_FINITE
+    faulty = int(y.size - np.isfinite(y).sum())
+    if faulty:
+        return f": {faulty} of {y.size} values that left it are NaN or infinite"
     return None

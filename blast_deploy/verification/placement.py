@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from blast_deploy.artifact import Manifest
 from blast_deploy.results import LayerPlan
@@ -19,16 +19,20 @@ def misplaced_layers(manifest: Manifest, executed: Mapping[str, str]) -> tuple[s
         manifest: With the plan and the operators that the lowered model needs.
         executed: Layer to operator type, as the runtime reports it.
     """
-    planned = {layer.layer: layer for layer in manifest.plan.layers}
+    planned = [layer.layer for layer in manifest.plan.layers]
     declared = [record.name for record in manifest.layers]
-    unplanned = [name for name in declared if name not in planned]
-    undeclared = [name for name in executed if name not in declared]
     return (
-        *(f"layer {name} ran, but the manifest does not name it" for name in undeclared),
-        *(f"layer {name} has no form in the plan" for name in unplanned),
+        *(
+            f"layer {name} ran, but the manifest does not name it"
+            for name in executed
+            if name not in declared
+        ),
+        *(f"layer {name} has no form in the plan" for name in declared if name not in planned),
+        *(f"layer {name} stands in the manifest more than once" for name in _repeated(declared)),
+        *(f"layer {name} has more than one form in the plan" for name in _repeated(planned)),
         *(
             f"layer {layer.layer} was to run as {layer.form}, but the runtime ran {ran or 'nothing known'}"
-            for layer in planned.values()
+            for layer in manifest.plan.layers
             if not _keeps(layer, ran := executed.get(layer.layer), manifest)
         ),
     )
@@ -36,7 +40,12 @@ def misplaced_layers(manifest: Manifest, executed: Mapping[str, str]) -> tuple[s
 
 def _keeps(layer: LayerPlan, ran: str | None, manifest: Manifest) -> bool:
     if layer.form == "kernel":
-        return ran in manifest.operators.versions
+        return ran in manifest.operators.versions and ran in _STRUCTURED_OPERATORS
     if layer.form == "body":
         return ran == FUNCTION_BODY
-    return ran is not None and ran != FUNCTION_BODY and ran not in _STRUCTURED_OPERATORS
+    # What is more than an operator's name is a function body, or computed by another provider than promised.
+    return ran is not None and ran.isidentifier() and ran not in _STRUCTURED_OPERATORS
+
+
+def _repeated(names: list[str]) -> Iterable[str]:
+    return dict.fromkeys(name for name in names if names.count(name) > 1)

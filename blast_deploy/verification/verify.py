@@ -7,19 +7,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from blast_deploy import reference, runner
-from blast_deploy.artifact import Artifact, file_faults, hash_faults, read_artifact
+from blast_deploy.artifact import (
+    Artifact,
+    file_faults,
+    hash_faults,
+    read_artifact,
+    seal_faults,
+    unnamed_faults,
+)
 from blast_deploy.errors import BlastDeployError, UnsupportedMachineError
 from blast_deploy.reference import Sample
 from blast_deploy.results import Comparison, VerificationResult
 from blast_deploy.runner import Outputs, Runner, Taps
-from blast_deploy.tolerance import deviation
-from blast_deploy.verification.layers import compare_layers, degenerate_layers
+from blast_deploy.verification.layers import compare_layers, entering_faults
+from blast_deploy.verification.loss import compression_loss
 from blast_deploy.verification.outputs import compare_outputs, compare_tensors
 from blast_deploy.verification.placement import misplaced_layers
+from blast_deploy.verification.promises import broken_promises, indistinct_inputs
+from blast_deploy.verification.words import counted, describe_comparisons, describe_kernels
 
 Progress = Callable[[int, int, str], None]
 
@@ -51,7 +59,7 @@ def verify(
     opened = read_artifact(artifact)
     steps = _Steps(4 + (len(opened.manifest.layers) if layers else 0), progress)
     steps.next("file hashes")
-    faults = file_faults(opened) or hash_faults(opened)
+    faults = (*seal_faults(opened), *(file_faults(opened) or hash_faults(opened)), *unnamed_faults(opened))
     if faults:
         return _result(opened, failed=faults)
     try:
@@ -84,6 +92,15 @@ class _Steps:
         self.done += 1
 
 
+@dataclass(frozen=True)
+class _Capture:
+    """What was captured of each sample, or why nothing was."""
+
+    taps: tuple[Taps, ...] = ()
+    failed: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+
+
 def _judge(
     artifact: Artifact, running: Runner, samples: Sequence[Sample], layers: bool, steps: _Steps
 ) -> VerificationResult:
@@ -93,33 +110,66 @@ def _judge(
         outputs = [running.run(sample.inputs) for sample in samples]
         steps.next("executed operators")
         executed = running.executed_operators()
-        steps.next("layer inputs and outputs")
-        tapped = [running.run_tapped(sample.inputs) for sample in samples]
     except UnsupportedMachineError as error:
         return _result(artifact, unjudged=(str(error),))
     except BlastDeployError as error:
         return _result(artifact, failed=(f"the artifact does not run on its own samples: {error}",))
-    captured = [taps for _, taps in tapped]
-    names = [spec.name for spec in manifest.outputs]
-    faults = [
-        *misplaced_layers(manifest, executed),
-        *degenerate_layers(manifest.layers, captured),
-        *_tapping_faults(artifact, outputs, [each for each, _ in tapped]),
-    ]
-    if len(samples) != manifest.samples:
-        faults.append(f"the reference holds {len(samples)} samples, the manifest says {manifest.samples}")
+    steps.next("layer inputs and outputs")
+    capture = _capture(artifact, running, samples, outputs)
+    # Nothing more is run: the layers are judged without the model's weights in memory.
+    running.close()
+    compared = compare_outputs(manifest.outputs, outputs, samples, manifest.tolerance)
+    by_layer: tuple[Comparison, ...] = ()
+    if layers and capture.taps:
+        by_layer = compare_layers(manifest.layers, capture.taps, artifact.factors, steps.next)
+    loss, without_loss = compression_loss(samples)
     return _result(
         artifact,
-        failed=tuple(faults),
-        outputs=compare_outputs(names, outputs, samples, manifest.tolerance),
-        layers=_compare_layers(artifact, captured, steps) if layers else (),
+        failed=(
+            *broken_promises(artifact, samples),
+            *misplaced_layers(manifest, executed),
+            *capture.failed,
+            *(() if compared else ("the artifact has no output, so nothing was compared",)),
+        ),
+        unjudged=(*indistinct_inputs(samples), *capture.unjudged),
+        outputs=compared,
+        layers=by_layer,
         kernels=executed,
-        compression_loss=_compression_loss(samples),
+        compression_loss=loss,
+        summary=(
+            f"{counted(len(manifest.files) + 1, 'file')} unchanged by their sha256",
+            f"{describe_comparisons(compared, 'output')}, over {counted(len(samples), 'sample')}",
+            describe_kernels(executed),
+            _describe_layers(artifact, by_layer),
+            *without_loss,
+        ),
     )
 
 
-def _compare_layers(artifact: Artifact, captured: Sequence[Taps], steps: _Steps) -> tuple[Comparison, ...]:
-    return compare_layers(artifact.manifest.layers, captured, artifact.factors, steps.next)
+def _capture(
+    artifact: Artifact, running: Runner, samples: Sequence[Sample], outputs: Sequence[Outputs]
+) -> _Capture:
+    try:
+        tapped = [running.run_tapped(sample.inputs) for sample in samples]
+    except UnsupportedMachineError as error:
+        return _Capture(unjudged=(str(error),))
+    except BlastDeployError as error:
+        return _Capture(failed=(f"what enters and leaves the layers cannot be captured: {error}",))
+    taps = tuple(own for _, own in tapped)
+    failed = (
+        *entering_faults(artifact.manifest.layers, taps),
+        *_tapping_faults(artifact, outputs, [own for own, _ in tapped]),
+    )
+    return _Capture(taps, failed)
+
+
+def _describe_layers(artifact: Artifact, compared: tuple[Comparison, ...]) -> str:
+    if compared:
+        return f"{describe_comparisons(compared, 'layer')}, on the rows that really entered them"
+    count = len(artifact.manifest.layers)
+    return f"none of {counted(count, 'structured layer')} compared by itself" + (
+        "; --layers does that" if count else ""
+    )
 
 
 def _tapping_faults(
@@ -127,39 +177,24 @@ def _tapping_faults(
 ) -> tuple[str, ...]:
     """What was captured speaks for the artifact only if capturing did not change its outputs."""
     faults = []
-    for spec in artifact.manifest.outputs:
-        bound = artifact.manifest.tolerance.get(spec.name)
-        pairs = list(zip(outputs, tapped, strict=True))
-        if bound is None or not all(spec.name in plain and spec.name in taps for plain, taps in pairs):
+    names = dict.fromkeys(name for each in (*outputs, *tapped) for name in each)
+    for name in dict.fromkeys((*(spec.name for spec in artifact.manifest.outputs), *names)):
+        bound = artifact.manifest.tolerance.get(name)
+        if not all(name in each for each in (*outputs, *tapped)):
             faults.append(
-                f"output {spec.name} is missing with layer capture or without, so capture proves nothing"
+                f"output {name} is missing with layer capture or without, so capture proves nothing"
             )
-            continue
-        plain, captured = _both(spec.name, pairs)
-        comparison = compare_tensors(spec.name, captured, plain, bound, f"output {spec.name} with capture on")
-        if comparison.reason:
-            faults.append(comparison.reason.replace("against float64", "against the run without it"))
+        elif bound is not None:
+            plain, captured = _of(name, outputs), _of(name, tapped)
+            described = f"output {name} with capture on"
+            comparison = compare_tensors(name, captured, plain, bound, described, "all samples")
+            if comparison.verdict == "failed":
+                faults.append(comparison.reason.replace("against float64", "against the run without it"))
     return tuple(faults)
 
 
-def _both(
-    name: str, pairs: Sequence[tuple[Outputs, Outputs]]
-) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-    return [plain[name] for plain, _ in pairs], [taps[name] for _, taps in pairs]
-
-
-def _compression_loss(samples: Sequence[Sample]) -> dict[str, float] | None:
-    """Relative error (root mean square) that compression brought, in float64; the worst sample's."""
-    compared = [(sample.outputs, sample.dense_outputs) for sample in samples if sample.dense_outputs]
-    if not compared:
-        return None
-    losses: dict[str, float] = {}
-    for outputs, dense in compared:
-        for name in outputs.keys() & dense.keys():
-            if outputs[name].shape == dense[name].shape and np.isfinite(dense[name]).all():
-                own = deviation(outputs[name], dense[name]).rms
-                losses[name] = max(own, losses.get(name, 0.0))
-    return losses
+def _of(name: str, outputs: Sequence[Outputs]) -> list[NDArray[Any]]:
+    return [each[name] for each in outputs]
 
 
 def _result(
@@ -171,15 +206,18 @@ def _result(
     layers: tuple[Comparison, ...] = (),
     kernels: dict[str, str] | None = None,
     compression_loss: dict[str, float] | None = None,
+    summary: tuple[str, ...] = (),
 ) -> VerificationResult:
-    compared = tuple(each.reason for each in (*outputs, *layers) if each.verdict != "passed")
-    reasons = (*failed, *compared)
+    compared = (*outputs, *layers)
+    failed = (*failed, *(each.reason for each in compared if each.verdict == "failed"))
+    unjudged = (*unjudged, *(each.reason for each in compared if each.verdict == "unjudged"))
     return VerificationResult(
         artifact=artifact.path,
-        verdict="failed" if reasons else "unjudged" if unjudged else "passed",
-        reasons=reasons or tuple(unjudged),
+        verdict="failed" if failed else "unjudged" if unjudged else "passed",
+        reasons=tuple(dict.fromkeys((*failed, *unjudged))),
         outputs=outputs,
         layers=layers,
         kernels=kernels or {},
         compression_loss=compression_loss,
+        summary=summary,
     )

@@ -14,6 +14,8 @@ namespace {
 namespace plain = contract::blast_linear;
 namespace packed = contract::blast_linear_packed;
 
+constexpr char kFactors[] = "the tensor of packed factors";
+
 const Kernel* best_kernel(ElementType type) { return &kernel_for(instruction_sets().front(), type); }
 
 void check_factor(const char* name, const Tensor& factor, const Shape& needed) {
@@ -97,17 +99,19 @@ PackedLinearOperator::PackedLinearOperator(const Node& node, ElementType type)
             node.integer(packed::kAttributeBlocksOut), node.integer(packed::kAttributeBlocksIn),
             node.integer(packed::kAttributeRank)});
   Tensor factors;
-  if (!node.constant(packed::kInputFactors, &factors)) {
-    throw std::invalid_argument("the packed factors must be constant");
+  if (node.constant(packed::kInputFactors, &factors)) {
+    check_factor(kFactors, factors, {linear_.layout.size});
+    packed_ = factors.data;
   }
-  check_factor("the tensor of packed factors", factors, {linear_.layout.size});
-  packed_ = factors.data;
   Tensor bias;
   if (node.constant(packed::kInputBias, &bias)) check_bias(bias, linear_.layout.sizes.out_features);
 }
 
 void PackedLinearOperator::compute(abi::KernelContext* context) const {
-  runner_.run(context, linear_, packed_, packed::kInputBias);
+  if (packed_ != nullptr) return runner_.run(context, linear_, packed_, packed::kInputBias);
+  const Tensor factors = read_input(runner_.api(), context, packed::kInputFactors);
+  check_factor(kFactors, factors, {linear_.layout.size});
+  runner_.run(context, linear_, factors.data, packed::kInputBias);
 }
 
 void PackedLinearOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* context) {

@@ -39,7 +39,9 @@ class LinearOperator {
   Linear linear_;
 };
 
-// BlastLinearPacked: reads factors that were packed before, where they lie.
+// BlastLinearPacked: reads factors that were packed before, where they lie. They are constant in every model
+// that is compiled, but older runtimes put a cast before a float16 node that stands alone, and then they are
+// not.
 class PackedLinearOperator {
  public:
   static constexpr const char* kName = contract::blast_linear_packed::kName;
@@ -53,7 +55,7 @@ class PackedLinearOperator {
 
  private:
   Runner runner_;
-  const void* packed_;
+  const void* packed_;  // nullptr where the factors are not constant
   Linear linear_;
 };
 

@@ -214,6 +214,7 @@ TEST(random_layers_give_what_double_precision_gives) {
     Array packed;
     if (dice.one_in(2)) {
       packed = layer.pack_factors(to_string(dice.pick(sets)));
+      if (dice.one_in(4)) layer.node.constants.clear();
       inputs = {&layer.x, &packed, &layer.bias};
       name = contract::blast_linear_packed::kName;
     } else if (dice.one_in(2)) {
@@ -244,7 +245,12 @@ TEST(broken_layers_and_strange_values_are_refused_or_computed) {
     Array packed;
     if (dice.one_in(2)) {
       packed = broken.pack_factors(to_string(dice.pick(sets)));
-      if (dice.one_in(2)) bend(dice, broken.node.constants[1]);
+      if (dice.one_in(4)) {
+        broken.node.constants.clear();
+        bend(dice, packed);
+      } else if (dice.one_in(2)) {
+        bend(dice, broken.node.constants[1]);
+      }
       inputs = {&broken.x, &packed, &broken.bias};
       name = contract::blast_linear_packed::kName;
     } else if (dice.one_in(2)) {

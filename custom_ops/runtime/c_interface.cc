@@ -3,6 +3,7 @@
 #include <string>
 
 #include "runtime/instruction_set.h"
+#include "runtime/registration.h"
 
 const char* blast_deploy_version() { return BLAST_DEPLOY_VERSION; }
 
@@ -14,5 +15,16 @@ int blast_deploy_instruction_sets(char* text, std::size_t size) {
       names += (names.empty() ? "" : ",") + std::string(blast_deploy::to_string(set));
     }
     buffer.write(names.c_str());
+  });
+}
+
+int blast_deploy_operators(char* text, std::size_t size) {
+  const blast_deploy::TextBuffer buffer{text, size};
+  return blast_deploy::report(buffer, [&] {
+    std::string list;
+    for (const auto& [name, version] : blast_deploy::registered_operators()) {
+      list += (list.empty() ? "" : ",") + name + " " + std::to_string(version);
+    }
+    buffer.write(list.c_str());
   });
 }

@@ -39,3 +39,7 @@ BLAST_DEPLOY_EXPORT const char* blast_deploy_version();
 
 // Writes the names of the instruction sets that this machine can run, best first, separated by commas.
 BLAST_DEPLOY_EXPORT int blast_deploy_instruction_sets(char* text, std::size_t size);
+
+// Writes what is registered with ONNX Runtime, such as "BlastLinear 1,BlastLinearPacked 1": each operator
+// type with the version of domain ai.blast from which it serves.
+BLAST_DEPLOY_EXPORT int blast_deploy_operators(char* text, std::size_t size);

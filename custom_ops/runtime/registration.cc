@@ -12,29 +12,49 @@
 namespace blast_deploy {
 namespace {
 
+// All operators, one record for each element type.
+class Operators {
+ public:
+  explicit Operators(const abi::FunctionTable* table) {
+    for (const ElementType type : contract::blast_linear::kKernelTypes) {
+      records_.push_back(make_operator<blast::LinearOperator>(table, type));
+    }
+    for (const ElementType type : contract::blast_linear_packed::kKernelTypes) {
+      records_.push_back(make_operator<blast::PackedLinearOperator>(table, type));
+    }
+  }
+
+  const std::vector<CustomOperator>& records() const { return records_; }
+
+ private:
+  std::vector<CustomOperator> records_;
+};
+
 // The domain with all operators. ONNX Runtime keeps pointers into it as long as any session lives.
 class Domain {
  public:
-  explicit Domain(const abi::FunctionTable* table) {
-    for (const ElementType type : contract::blast_linear::kKernelTypes) {
-      operators_.push_back(make_operator<blast::LinearOperator>(table, type));
-    }
-    for (const ElementType type : contract::blast_linear_packed::kKernelTypes) {
-      operators_.push_back(make_operator<blast::PackedLinearOperator>(table, type));
-    }
+  explicit Domain(const abi::FunctionTable* table) : operators_(table) {
     const Api api(table);
     api.check(abi::kCreateCustomOpDomain, contract::kDomain, &domain_);
-    for (const CustomOperator& op : operators_) api.check(abi::kAddCustomOp, domain_, &op);
+    for (const CustomOperator& op : operators_.records()) api.check(abi::kAddCustomOp, domain_, &op);
   }
 
   abi::CustomOpDomain* get() const { return domain_; }
 
  private:
-  std::vector<CustomOperator> operators_;
+  Operators operators_;
   abi::CustomOpDomain* domain_ = nullptr;
 };
 
 }  // namespace
+
+std::map<std::string, int> registered_operators() {
+  std::map<std::string, int> versions;
+  const Operators operators(nullptr);
+  for (const CustomOperator& op : operators.records()) versions[op.get_name(&op)] = op.get_start_version(&op);
+  return versions;
+}
+
 }  // namespace blast_deploy
 
 blast_deploy::abi::Status* RegisterCustomOps(blast_deploy::abi::SessionOptions* options,

@@ -45,6 +45,13 @@ TEST(a_runtime_without_any_interface_is_no_crash) {
   CHECK(RegisterCustomOps(nullptr, &base) == nullptr);
 }
 
+TEST(what_is_registered_is_told_with_its_version) {
+  const auto operators = registered_operators();
+  CHECK(operators.size() == 2);
+  CHECK(operators.at("BlastLinear") == 1);
+  CHECK(operators.at("BlastLinearPacked") == 1);
+}
+
 }  // namespace
 }  // namespace blast_deploy
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,26 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import helper
-from portable_models import LayerSizes, dense_model, forcing, forward, inputs, random_layers, write_portable
+from portable_models import (
+    LayerSizes,
+    chain,
+    dense_model,
+    forcing,
+    forward,
+    inputs,
+    random_layers,
+    write_portable,
+)
 
 import blast_deploy as bd
 from blast_deploy import artifact as artifacts
 from blast_deploy.artifact import open_artifact
-from blast_deploy.backends.onnxruntime.nodes import LayerNodes, operators_of
+from blast_deploy.backends.onnxruntime import session_runner
+from blast_deploy.backends.onnxruntime.nodes import (
+    LayerNodes,
+    RanNode,
+    operators_of,
+)
 from blast_deploy.backends.onnxruntime.session import make_session
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.runner import FUNCTION_BODY
@@ -63,6 +78,21 @@ def test_taps_are_what_enters_and_leaves_each_layer(tmp_path: Path, form: str) -
     np.testing.assert_allclose(taps["block.1"][0], np.tanh(between), rtol=1e-4, atol=1e-5)
 
 
+def test_capture_leaves_nothing_behind(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = compiled(tmp_path, form)
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with bd.open(folder) as running:
+        for seed in range(2):
+            running.run_tapped(inputs(random_layers(), 2, 3, seed))
+            assert not list(scratch.iterdir())
+        running.executed_operators()
+    assert not list(scratch.iterdir())
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+
+
 def test_executed_operators_are_those_of_the_form(tmp_path: Path, form: str) -> None:
     expected = {"kernel": "BlastLinearPacked", "body": FUNCTION_BODY, "dense": "MatMul"}[form]
     with bd.open(compiled(tmp_path, form)) as running:
@@ -94,11 +124,66 @@ def test_what_ran_is_told_by_node_names() -> None:
         "b": LayerNodes(main=False, names=("b/MatMul", "b/Add"), calls_function=False),
         "c": LayerNodes(main=True, names=("c", "c/bias"), calls_function=False),
         "d": LayerNodes(main=True, names=("d",), calls_function=False),
+        "e": LayerNodes(main=True, names=("e", "e/bias"), calls_function=False),
     }
-    ran = {"a": "BlastLinearPacked", "b/Add": "Add", "c/MatMulAddFusion": "Gemm", "d.1": "MatMul"}
-    assert operators_of(layers, ran) == {"a": "BlastLinearPacked", "b": FUNCTION_BODY, "c": "Gemm"}
-    inlined = operators_of(layers, {"_inlfunc_BlastLinear_n0": "MatMul"})
-    assert inlined == {"a.1": FUNCTION_BODY}
+    ran = {
+        "a": RanNode("BlastLinearPacked"),
+        "b/Add": RanNode("Add"),
+        "c/MatMulAddFusion": RanNode("Gemm"),
+        "d.1": RanNode("MatMul"),
+        "fused e/MatMulAddFusion": RanNode("FusedGemm"),
+    }
+    told = {"a": "BlastLinearPacked", "b": FUNCTION_BODY, "c": "Gemm", "e": "FusedGemm"}
+    assert operators_of(layers, ran) == told
+    assert operators_of(layers, {"_inlfunc_BlastLinear_n0": RanNode("MatMul")}) == {"a.1": FUNCTION_BODY}
+
+
+def test_a_provider_that_is_not_the_cpu_is_told() -> None:
+    layers = {
+        "a": LayerNodes(main=True, names=("a",), calls_function=False),
+        "b": LayerNodes(main=False, names=("b/MatMul", "b/Add"), calls_function=False),
+        "c": LayerNodes(main=True, names=("c", "c/bias"), calls_function=False),
+    }
+    ran = {
+        "a": RanNode("BlastLinearPacked", "OtherExecutionProvider"),
+        "b/MatMul": RanNode("MatMul"),
+        "b/Add": RanNode("Add", "OtherExecutionProvider"),
+        "c": RanNode("MatMul"),
+        "c/bias": RanNode("Add", "OtherExecutionProvider"),
+    }
+    assert operators_of(layers, ran) == {
+        "a": "BlastLinearPacked on OtherExecutionProvider",
+        "b": "function body on OtherExecutionProvider",
+        "c": "MatMul on OtherExecutionProvider",
+    }
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Tanh", "Sigmoid"])
+def test_what_was_decided_and_what_ran_agree(
+    tmp_path: Path, form: str, activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session's own word and a profile; on a flat input ONNX Runtime fuses a dense layer twice."""
+    model = chain(random_layers())
+    model.graph.node[1].op_type = activation
+    for value in (model.graph.input[0], model.graph.output[0]):
+        del value.type.tensor_type.shape.dim[0]
+    onnx.save(model, tmp_path / "flat.onnx")
+    np.savez(tmp_path / "samples.npz", x=inputs(random_layers(), 1, 5)["x"][0])
+    bd.compile(tmp_path / "flat.onnx", forcing(form), tmp_path / "artifact", samples=tmp_path / "samples.npz")
+    expected = {"kernel": "BlastLinearPacked", "body": FUNCTION_BODY, "dense": "Gemm"}[form]
+    with bd.open(tmp_path / "artifact") as running:
+        decided = running.executed_operators()
+        monkeypatch.setattr(session_runner, "read_assignment", lambda session: None)
+        ran = running.executed_operators()
+    assert {name: operator.removeprefix("Fused") for name, operator in ran.items()} == {
+        "block.0": expected,
+        "block.1": expected,
+    }
+    assert {name: operator.removeprefix("Fused") for name, operator in decided.items()} == {
+        "block.0": expected,
+        "block.1": expected,
+    }
+    assert bd.verify(tmp_path / "artifact", layers=True).verdict == "passed"
 
 
 def test_the_same_layer_called_twice_counts_twice(tmp_path: Path) -> None:
@@ -133,8 +218,22 @@ def test_a_closed_runner_runs_no_more(tmp_path: Path) -> None:
     running = bd.open(compiled(tmp_path, "body"))
     running.close()
     running.close()
-    with pytest.raises(InvalidInputError, match="is closed"):
-        running.run(inputs(random_layers(), 1, 1))
+    sample = inputs(random_layers(), 1, 1)
+    for use in (lambda: running.run(sample), lambda: running.run_tapped(sample), running.executed_operators):
+        with pytest.raises(InvalidInputError, match="is closed"):
+            use()
+
+
+def test_running_capturing_and_profiling_may_take_turns(tmp_path: Path, form: str) -> None:
+    sample = inputs(random_layers(), 2, 3)
+    with bd.open(compiled(tmp_path, form), threads=1) as running:
+        (first,) = running.run(sample).values()
+        for _ in range(2):
+            outputs, taps = running.run_tapped(sample)
+            assert list(taps) == ["block.0", "block.1"]
+            np.testing.assert_allclose(outputs["y"], first, rtol=1e-5, atol=1e-6)
+            assert list(running.executed_operators()) == ["block.0", "block.1"]
+            np.testing.assert_array_equal(running.run(sample)["y"], first)
 
 
 def test_a_runner_needs_a_thread(tmp_path: Path) -> None:
@@ -147,6 +246,23 @@ def test_several_threads_give_the_same_outputs(tmp_path: Path, form: str) -> Non
     sample = inputs(random_layers(), 4, 33)
     with bd.open(folder, threads=1) as one, bd.open(folder, threads=2) as two:
         np.testing.assert_allclose(one.run(sample)["y"], two.run(sample)["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_sixteen_threads_share_a_runner(tmp_path: Path, form: str) -> None:
+    """Every output has the same bits as alone, while other threads capture layers."""
+    samples = [inputs(random_layers(), batch, 3, seed=batch) for batch in (1, 2, 5, 30)]
+    with bd.open(compiled(tmp_path, form), threads=1) as running:
+        alone = [running.run(sample)["y"] for sample in samples]
+
+        def run(index: int) -> None:
+            sample, expected = samples[index % 4], alone[index % 4]
+            if index % 9 == 0:
+                np.testing.assert_allclose(running.run_tapped(sample)[0]["y"], expected, rtol=1e-5, atol=1e-6)
+            else:
+                np.testing.assert_array_equal(running.run(sample)["y"], expected)
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(run, range(96)))
 
 
 def test_a_runtime_that_is_too_old_is_refused(tmp_path: Path) -> None:

@@ -207,6 +207,27 @@ class TestBadFolders:
         with pytest.raises(InvalidInputError, match=r"1 tensors .*encoder\.layer\.1\.output\.dense\.bias"):
             load(folder)
 
+    @pytest.mark.parametrize("dense", [True, False])
+    @pytest.mark.parametrize("model_type", ["unheard-of", None, 7, ["bert"]])
+    def test_code_in_the_folder_is_not_run(
+        self,
+        copy: Path,
+        tiny_bert_folder: Path,
+        tmp_path: Path,
+        dense: bool,
+        model_type: object,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        folder = Path(shutil.copytree(tiny_bert_folder, tmp_path / "dense")) if dense else copy
+        (folder / "mine.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()")
+        names = {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}
+        edit(folder, lambda values: values.update(auto_map=names, model_type=model_type))
+        # What transformers asks is answered with yes.
+        monkeypatch.setattr("builtins.input", lambda *_: "y")
+        with pytest.raises(InvalidInputError, match="needs code of its own, which is never run"):
+            load(folder)
+        assert not (tmp_path / "ran").exists()
+
     def test_newer_format(self, copy: Path) -> None:
         edit(copy, lambda values: values["structured_layers"].update(format_version=2, unheard="of"))
         with pytest.raises(InvalidInputError, match="format 2 and this version reads up to 1; update"):

@@ -1,4 +1,7 @@
-"""Every way in which this project computes a BLAST layer; a new one is one entry of ``IMPLEMENTATIONS``."""
+"""Every way in which this project computes a BLAST layer; a new one is one entry of ``IMPLEMENTATIONS``.
+
+Those of torch are apart, in ``torch_implementations.py``: all others run where torch is not installed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
-import torch
 from cases import Problem
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -23,8 +25,8 @@ from blast_deploy.native import MAX_INSTRUCTION_SET_VARIABLE, Library, library_p
 from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_blast import PackBlast
+from blast_deploy.runtime import open_session
 from blast_deploy.structures.blast import packing
-from blast_deploy.structures.blast.module import BlastLinear, blast_linear
 from blast_deploy.structures.blast.operator import function_proto
 from blast_deploy.structures.contract import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET
 
@@ -62,21 +64,6 @@ def numpy_dense(problem: Problem) -> Array:
     return product
 
 
-def torch_operator(problem: Problem) -> Array:
-    matrix = problem.matrix
-    u, s, v = (torch.tensor(factor) for factor in (matrix.u, matrix.s, matrix.v))
-    bias = torch.tensor(problem.bias) if problem.case.bias else None
-    y = blast_linear(torch.tensor(problem.x), u, s, v, bias, matrix.in_features, matrix.out_features)
-    result: Array = y.numpy()
-    return result
-
-
-def torch_module(problem: Problem) -> Array:
-    layer = BlastLinear.from_matrix(problem.matrix, problem.bias if problem.case.bias else None)
-    result: Array = layer(torch.tensor(problem.x)).detach().numpy()
-    return result
-
-
 def body_in_reference(problem: Problem) -> Array:
     return in_reference(model(problem), problem)
 
@@ -96,7 +83,7 @@ def in_runtime(proto: onnx.ModelProto, problem: Problem, *, optimise: bool = Tru
     options = session_options(threads)
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    session = open_session(proto.SerializeToString(), options)
     result: Array = session.run(None, {"x": problem.x})[0]
     return result
 
@@ -242,8 +229,6 @@ def on_instruction_sets() -> tuple[Implementation, ...]:
 IMPLEMENTATIONS = (
     Implementation("numpy-apply", numpy_apply, (np.float64,)),
     Implementation("numpy-dense", numpy_dense, (np.float64,), multiplied_out=True),
-    Implementation("torch-operator", torch_operator, FLOATS),
-    Implementation("torch-module", torch_module, FLOATS),
     Implementation("body-in-reference", body_in_reference, FLOATS),
     Implementation("inlined-in-reference", inlined_in_reference, FLOATS),
     Implementation("body-in-runtime", body_in_runtime, FLOATS),

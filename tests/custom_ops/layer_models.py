@@ -79,12 +79,14 @@ def packed_model(
     layer: Layer,
     *,
     constant: bool = True,
+    dtype: int = FLOAT,
     x_shape: Sequence[str | int] | None = None,
     attributes: Mapping[str, int | str] | None = None,
     replaced: Mapping[str, Array] | None = None,
 ) -> onnx.ModelProto:
     """A BlastLinearPacked node for the best instruction set of this machine."""
-    tensors = {"factors": packing.pack(layer.matrix), "bias": layer.bias, **(replaced or {})}
+    name = helper.tensor_dtype_to_np_dtype(dtype).name
+    tensors = {"factors": packing.pack(layer.matrix, name), "bias": layer.bias, **(replaced or {})}
     given: dict[str, Any] = {
         "in_features": layer.in_features,
         "out_features": layer.out_features,
@@ -98,7 +100,7 @@ def packed_model(
     node = helper.make_node(
         contract.BLAST_LINEAR_PACKED.name, ["X", *tensors], ["Y"], name=LAYER, domain=contract.DOMAIN, **given
     )
-    return _model(node, layer, tensors, constant, FLOAT, x_shape)
+    return _model(node, layer, tensors, constant, dtype, x_shape)
 
 
 def open_model(model: onnx.ModelProto, threads: int = 1) -> ort.InferenceSession:

@@ -79,8 +79,13 @@ def test_packed_factors_of_wrong_shape() -> None:
     assert_refused(sentence, packed_model(Layer(), replaced={"factors": factors}))
 
 
-def test_packed_factors_that_are_not_constant() -> None:
-    assert_refused("the packed factors must be constant", packed_model(Layer(), constant=False))
+def test_packed_factors_that_turn_out_wrong_when_run() -> None:
+    layer = Layer()
+    session = open_model(packed_model(layer, constant=False))
+    feeds = {"X": layer.rows(1, 2), "bias": layer.bias, "factors": np.zeros(3471, np.float32)}
+    sentence = "the tensor of packed factors has shape (3471,), and must have (3472,)"
+    with pytest.raises(Exception, match=re.escape(sentence)):
+        session.run(None, feeds)
 
 
 def test_an_instruction_set_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

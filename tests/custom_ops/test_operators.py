@@ -12,6 +12,7 @@ from layer_models import Array, Layer, open_model, packed_model, plain_model
 from onnx import helper
 
 from blast_deploy.native import MAX_INSTRUCTION_SET_VARIABLE, Library
+from blast_deploy.structures.blast import packing
 
 MODELS: dict[str, Callable[..., onnx.ModelProto]] = {
     "BlastLinear": plain_model,
@@ -65,6 +66,15 @@ def test_factors_that_are_not_constant() -> None:
     assert_close(session.run(None, {"X": x, **feeds})[0], layer, x)
     doubled = session.run(None, {"X": x, **feeds, "S": 2 * layer.matrix.s, "bias": 2 * layer.bias})[0]
     np.testing.assert_allclose(doubled, 2 * layer.matrix.apply(x, layer.bias), atol=1e-3)
+
+
+def test_packed_factors_that_are_not_constant() -> None:
+    """As older runtimes make of float16: they cast the weights of a node that stands alone in every run."""
+    layer = Layer()
+    session = open_model(packed_model(layer, constant=False))
+    x = layer.rows(2, 3)
+    feeds = {"X": x, "factors": packing.pack(layer.matrix), "bias": layer.bias}
+    assert_close(session.run(None, feeds)[0], layer, x)
 
 
 @pytest.mark.parametrize("operator", MODELS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import TINY_WORDS
+from tiny_models import TINY_WORDS
 
 _PAIRS, _GLOSSES = 3400, 700
 

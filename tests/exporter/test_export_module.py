@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import blast_deploy as bd
 from blast_deploy import reference
+from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter import export as export_module
 from blast_deploy.passes.load import load_model
 from blast_deploy.passes.save import data_path
@@ -254,6 +255,16 @@ def test_large_models_keep_their_weights_outside(
     x = np.random.default_rng(0).standard_normal((3, 300)).astype(np.float32)
     bias = np.zeros(200) if layer.bias is None else layer.bias.detach().numpy()
     np.testing.assert_allclose(run(path, x=x)[0], layer.matrix().apply(x, bias), rtol=1e-4, atol=1e-4)
+    # The reference is bound to the model file, and that to its data.
+    damaged = bytearray(data_path(path).read_bytes())
+    damaged[5000] ^= 1
+    data_path(path).write_bytes(damaged)
+    with pytest.raises(InvalidInputError, match=r"large\.onnx\.data was changed after export"):
+        bd.compile(path, "cpu-native", tmp_path / "artifact")
+    damaged[5000] ^= 1
+    data_path(path).write_bytes(damaged)
+    compiled = bd.compile(path, "cpu-native", tmp_path / "artifact")
+    assert not onnx.load(compiled.path / "model.onnx", load_external_data=False).metadata_props
     # A smaller export to the same name takes the data file away.
     monkeypatch.undo()
     bd.export(perceptron, torch.randn(2, 3, 7), path, force=True)

@@ -69,7 +69,7 @@ def _artifact_folder() -> Path:
 
 @cache
 def _checkpoint_folder() -> Path:
-    from conftest import make_tiny_bert
+    from tiny_models import make_tiny_bert
 
     folder = Path(tempfile.mkdtemp(prefix="hostile-checkpoint-"))
     make_tiny_bert(folder / "dense")

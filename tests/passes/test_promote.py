@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from portable_models import chain, forward, inputs, random_layers
 
 from blast_deploy.errors import InvalidInputError
-from blast_deploy.passes.promote import evaluate_float64, promote_to_float64
+from blast_deploy.passes.promote import evaluate_float64
 
 
 def model(nodes: list[Any], **initializers: NDArray[Any]) -> onnx.ModelProto:
@@ -40,9 +42,10 @@ def test_a_structured_model_gives_its_float64_truth(dtype: str) -> None:
 
 
 def test_the_model_itself_is_left_as_it_is() -> None:
-    built = chain(random_layers())
+    layers = random_layers()
+    built = chain(layers)
     before = built.SerializeToString()
-    promote_to_float64(built)
+    evaluate_float64(built, [inputs(layers, 2, 3)])
     assert built.SerializeToString() == before
 
 
@@ -111,3 +114,80 @@ def test_an_operator_that_cannot_be_evaluated_is_named() -> None:
     built.opset_import.append(helper.make_opsetid("com.example", 1))
     with pytest.raises(InvalidInputError, match=r"cannot be evaluated in float64.*Fancy"):
         evaluate(built, np.zeros(1, np.float32))
+
+
+def test_weights_are_read_from_external_data_wherever_they_stand(tmp_path: Path) -> None:
+    outer, inner, third = (np.float32(value) * np.arange(1, 4, dtype=np.float32) for value in (0.1, 0.2, 0.3))
+    branch = helper.make_graph(
+        [helper.make_node("Sum", ["outer", "inner", "x"], ["sum"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(inner, "inner")],
+    )
+    nodes = [
+        helper.make_node("If", ["flag"], ["a"], then_branch=branch, else_branch=branch),
+        helper.make_node("Constant", [], ["b"], value=numpy_helper.from_array(third, "third")),
+        helper.make_node("Sum", ["a", "b", "outer"], ["y"]),
+    ]
+    built = model(nodes, outer=outer, flag=np.array(True))
+    built.graph.output.append(helper.make_tensor_value_info("outer", TensorProto.FLOAT, [3]))
+    path = tmp_path / "model.onnx"
+    onnx.save(
+        built, path, save_as_external_data=True, location="data", size_threshold=0, convert_attribute=True
+    )
+    unloaded = onnx.load(path, load_external_data=False)
+    assert unloaded.graph.initializer[0].data_location == TensorProto.EXTERNAL
+    x = np.array([1.0, 1e-9, 2.0], np.float32)
+    (outputs,) = evaluate_float64(unloaded, [{"x": x}], tmp_path)
+    wide = [array.astype(np.float64) for array in (outer, inner, x, third, outer)]
+    np.testing.assert_array_equal(outputs["y"], np.sum(wide[:3], axis=0) + wide[3] + wide[4])
+    np.testing.assert_array_equal(outputs["outer"], wide[0])
+
+
+def test_a_loop_reads_what_stands_outside_it() -> None:
+    body = helper.make_graph(
+        [
+            helper.make_node("Mul", ["state", "w"], ["next"]),
+            helper.make_node("Identity", ["going"], ["still"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
+    node = helper.make_node("Loop", ["count", "flag", "x"], ["y"], body=body)
+    w = np.array([1.1], np.float32)
+    built = model([node], count=np.array(3), flag=np.array(True), w=w)
+    x = np.array([0.7], np.float32)
+    np.testing.assert_allclose(
+        evaluate(built, x), x.astype(np.float64) * w.astype(np.float64) ** 3, rtol=1e-15
+    )
+
+
+def test_few_weights_are_in_memory_at_a_time(tmp_path: Path) -> None:
+    count, width = 16, 256
+    names = [f"w{index}" for index in range(count)]
+    nodes = [
+        helper.make_node("MatMul", ["x" if index == 0 else f"h{index}", name], [f"h{index + 1}"])
+        for index, name in enumerate(names)
+    ]
+    nodes.append(helper.make_node("Identity", [f"h{count}"], ["y"]))
+    weight = np.full((width, width), 1 / width, np.float32)
+    path = tmp_path / "model.onnx"
+    built = model(nodes, **dict.fromkeys(names, weight))
+    onnx.save(built, path, save_as_external_data=True, location="data", size_threshold=0)
+    unloaded = onnx.load(path, load_external_data=False)
+    x = np.ones((2, width), np.float32)
+    tracemalloc.start()
+    (outputs,) = evaluate_float64(unloaded, [{"x": x}], tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(outputs["y"], x, rtol=1e-12)
+    assert peak < 8 * weight.nbytes

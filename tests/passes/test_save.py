@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import blast_models
@@ -9,10 +10,15 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
+import pytest
+from portable_models import LayerSizes, chain, random_layers
 
+from blast_deploy.native import Library
 from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.load import load_model
+from blast_deploy.passes.pack_blast import PackBlast
 from blast_deploy.passes.save import PAGE, data_path, save_mapped
+from blast_deploy.passes.structured import structured_layers
 from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.blast.operator import function_proto
 
@@ -98,3 +104,36 @@ def test_a_small_model_is_one_file(tmp_path: Path) -> None:
     model = blast_models.model()
     Densify(["last"])(model)
     assert save_mapped(model, tmp_path / "small.onnx") == (tmp_path / "small.onnx",)
+
+
+@pytest.mark.parametrize("form", ["kernel", "dense"])
+def test_new_weights_are_made_as_they_are_written(tmp_path: Path, form: str) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    write_layers(small, 1, 64)
+    write_layers(large, 12, 512)
+    rewrite_and_save(small, form)  # what is imported on the way is no weight
+    tracemalloc.start()
+    data = rewrite_and_save(large, form)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # A dense layer takes its weight in float64 and twice in float32 while it is made.
+    one_layer = 4 * 512 * 512
+    assert data.stat().st_size >= 12 * one_layer / (2 if form == "kernel" else 1)
+    assert peak < 5 * one_layer
+
+
+def write_layers(folder: Path, count: int, width: int) -> None:
+    folder.mkdir()
+    layers = random_layers([LayerSizes(width, width, (4, 4), width // 4)] * count)
+    save_mapped(ir.from_proto(chain(layers)), folder / "source.onnx")
+
+
+def rewrite_and_save(folder: Path, form: str) -> Path:
+    """Give all layers another form; returns the file of the new weights."""
+    model = load_model(folder / "source.onnx")
+    names = [layer.name for layer in structured_layers(model)]
+    passing = PackBlast(names, Library().instruction_sets()[0]) if form == "kernel" else Densify(names)
+    passing(model)
+    (folder / "made").mkdir()
+    _, data = save_mapped(model, folder / "made" / "model.onnx")
+    return data

@@ -98,6 +98,7 @@ def verification(folder: Path) -> VerificationResult:
         layers=(layer,),
         kernels={"layer.0": "BlastLinearPacked"},
         compression_loss={"y": 0.25},
+        summary=("1 of 1 output within the bounds", "the runtime ran 1 layer by BlastLinearPacked"),
     )
 
 

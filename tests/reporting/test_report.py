@@ -64,6 +64,7 @@ def test_every_part_is_there(tmp_path: Path) -> None:
         "1.2e-06",
         "not a number",
         "BlastLinearPacked",
+        "1 of 1 output within the bounds. the runtime ran 1 layer",
         "90.0 MB",
         "other work took 0.25 CPUs",
         "On 500 pairs.",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blast_deploy import runtime
 from blast_deploy.artifact import Artifact
 from blast_deploy.backends.contract import Lowered
 from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle
 from blast_deploy.backends.onnxruntime.options import options_of
-from blast_deploy.errors import InvalidInputError
+from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.planning.layer import LinearLayer
 from blast_deploy.results import Plan, Rejected
 from blast_deploy.runner import Runner
@@ -33,19 +33,16 @@ def check_options(target: Target) -> None:
 
 def compile_obstacle(target: Target) -> str | None:
     """Why this machine cannot compile for the target: without the library nothing can be packed."""
-    return library_obstacle() if options_of(target).operator_library else None
+    return runtime.obstacle() or (library_obstacle() if options_of(target).operator_library else None)
 
 
 def run_obstacle(target: Target) -> str | None:
     """Why this machine cannot run what was compiled for the target."""
-    if find_spec("onnxruntime") is None:
-        return "onnxruntime is not installed; run: pip install onnxruntime"
     options = options_of(target)
-    if not options.operator_library:
-        return None
-    if options.instruction_set == "native":
-        return library_obstacle()
-    return library_obstacle() or instruction_set_obstacle(options.instruction_set)
+    obstacle = runtime.obstacle() or (library_obstacle() if options.operator_library else None)
+    if obstacle is not None or not options.operator_library or options.instruction_set == "native":
+        return obstacle
+    return instruction_set_obstacle(options.instruction_set)
 
 
 def rejected_forms(target: Target, layer: LinearLayer) -> tuple[Rejected, ...]:
@@ -80,6 +77,9 @@ def lower(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lowered:
 
 def open(artifact: Artifact, threads: int | None) -> Runner:
     """Open an artifact; see ``session_runner.py``."""
+    obstacle = runtime.import_obstacle()
+    if obstacle is not None:
+        raise UnsupportedMachineError(f"{artifact.path} cannot run here: {obstacle}")
     from blast_deploy.backends.onnxruntime.session_runner import SessionRunner
 
     return SessionRunner(artifact, threads)

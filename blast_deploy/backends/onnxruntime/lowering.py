@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 import onnxruntime
 
+from blast_deploy import runtime
 from blast_deploy.artifact import Role
 from blast_deploy.backends.contract import Lowered
 from blast_deploy.backends.onnxruntime.machine import resolve_instruction_set
@@ -20,8 +21,6 @@ from blast_deploy.structures.contract import DOMAIN, OPERATORS
 
 MODEL = "model.onnx"
 
-# ONNX Runtime 1.18 is the first that reads IR 10 and has the entry points that the library calls.
-_OLDEST_RUNTIME = "1.18"
 _OLDEST_RUNTIME_IR, _OLDEST_RUNTIME_OPSET = 10, 21
 
 
@@ -67,6 +66,6 @@ def _oldest_runtime(model: ir.Model) -> str:
     """The oldest runtime known to serve; for newer files than this tool exports, the one at hand."""
     opset = model.opset_imports.get("") or 0
     if model.ir_version <= _OLDEST_RUNTIME_IR and opset <= _OLDEST_RUNTIME_OPSET:
-        return _OLDEST_RUNTIME
+        return runtime.OLDEST
     release = onnxruntime.__version__.split(".")
     return ".".join(release[:2])

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from blast_deploy import native
 from blast_deploy.backends.onnxruntime.options import Options
 from blast_deploy.errors import BlastDeployError, UnsupportedMachineError
-
-
-def release(version: str) -> tuple[int, int]:
-    """Major and minor number of a runtime's version."""
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
+from blast_deploy.structures.contract import OPERATORS
 
 
 def library_obstacle() -> str | None:
-    """Why the operator library cannot be used here; None when it can."""
+    """Why the operator library cannot be used here; None when it can, with all that this tool needs of it."""
+    return operators_obstacle({operator.name: operator.since_version for operator in OPERATORS})
+
+
+def operators_obstacle(needed: Mapping[str, int]) -> str | None:
+    """Why the operator library cannot compute some operators, asked of the library; None when it can.
+
+    Args:
+        needed: Operator type to the version of domain ``ai.blast`` that it must have. A library of a later
+            version does not serve either: the version rises when the meaning changes.
+    """
     try:
-        native.Library()
+        library = native.Library()
+        offered = library.operators()
     except BlastDeployError as error:
         return str(error)
+    for name, version in needed.items():
+        if offered.get(name) != version:
+            found = f"has version {offered[name]}" if name in offered else "has no such operator"
+            return (
+                f"operator {name} of version {version} is needed, and the operator library {library.path} "
+                f"({library.version}) {found}"
+            )
     return None
 
 

@@ -8,11 +8,12 @@ import onnx_ir as ir
 import onnxruntime
 
 from blast_deploy.artifact import Artifact
-from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, library_obstacle, release
+from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, operators_obstacle
 from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.passes.load import load_model
-from blast_deploy.structures.contract import OPERATORS
+from blast_deploy.runtime import release
+from blast_deploy.structures.contract import DOMAIN, OPERATORS
 
 
 def check_machine(artifact: Artifact) -> None:
@@ -36,7 +37,7 @@ def check_machine(artifact: Artifact) -> None:
         )
     if not options_of(artifact.manifest.target).operator_library:
         return
-    obstacle = library_obstacle()
+    obstacle = operators_obstacle(needed.versions)
     if obstacle is None and needed.instruction_set is not None:
         obstacle = instruction_set_obstacle(needed.instruction_set)
     if obstacle is not None:
@@ -46,16 +47,26 @@ def check_machine(artifact: Artifact) -> None:
 
 
 def check_model(artifact: Artifact) -> None:
-    """Refuse a model whose weights lie anywhere but in the artifact's own files; no weight is read.
+    """Refuse a model that is not the one that the manifest describes; no weight is read.
 
     Raises:
-        InvalidInputError: If they do, or the model or its weights are damaged.
+        InvalidInputError: If weights lie anywhere but in the artifact's own files, a kernel is for another
+            instruction set than promised, or the model or its weights are damaged.
     """
+    model = load_model(artifact.model)
     own = {path.resolve() for path in (*artifact.files("model"), *artifact.files("weights"))}
-    for value in load_model(artifact.model).graph.initializers.values():
+    for value in model.graph.initializers.values():
         tensor = value.const_value
         if isinstance(tensor, ir.ExternalTensor) and Path(tensor.path).resolve() not in own:
             raise InvalidInputError(
                 f"{artifact.path} keeps weights in {tensor.location}, which its manifest does not name; "
                 "compile it again"
+            )
+    promised = artifact.manifest.operators.instruction_set
+    for node in model.graph.all_nodes():
+        attribute = node.attributes.get("instruction_set") if node.domain == DOMAIN else None
+        if attribute is not None and attribute.value != promised:
+            raise InvalidInputError(
+                f"layer {node.name} of {artifact.path} is for instruction set {attribute.value}, and the "
+                f"manifest promises {promised or 'none'}; compile it again"
             )

@@ -11,7 +11,13 @@ import onnx_ir as ir
 
 from blast_deploy import reference
 from blast_deploy.artifact import Artifact
-from blast_deploy.backends.onnxruntime.nodes import find_nodes, operators_of, read_profile
+from blast_deploy.backends.onnxruntime.nodes import (
+    RanNode,
+    find_nodes,
+    operators_of,
+    read_assignment,
+    read_profile,
+)
 from blast_deploy.backends.onnxruntime.opening import check_machine, check_model
 from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.backends.onnxruntime.session import make_session
@@ -23,7 +29,10 @@ from blast_deploy.stock import first_line
 
 
 class SessionRunner(Runner):
-    """An artifact in ONNX Runtime: one session to run, others when capture or a profile is asked for."""
+    """An artifact in ONNX Runtime: a session to run, or for as long as it is asked for, one that captures.
+
+    There is one session at a time, because each may hold the dense weights in an order of its own.
+    """
 
     def __init__(self, artifact: Artifact, threads: int | None) -> None:
         """Open an artifact.
@@ -37,31 +46,26 @@ class SessionRunner(Runner):
         self.outputs = artifact.manifest.outputs
         self._artifact = artifact
         self._threads = threads
-        self._tapped: Any = None
         check_model(artifact)
-        self._session: Any = self._make(artifact.model)
+        self._closed = False
+        self._opened: tuple[Any, bool] | None = (self._make(artifact.model), False)
 
     def executed_operators(self) -> dict[str, str]:
-        """Run the first reference sample with profiling on, as ``run`` would, and read what ran."""
-        sample = reference.load(self._artifact.samples).samples[0]
-        with tempfile.TemporaryDirectory() as folder:
-            session = self._make(self._artifact.model, Path(folder) / "profile")
-            _run(session, sample.inputs)
-            ran = read_profile(Path(session.end_profiling()))
+        """Ask the session that runs; where the runtime is too old to say, read a profile of a run."""
+        ran = read_assignment(self._open(taps=False))
+        if ran is None:
+            ran = self._profiled()
         return operators_of(find_nodes(ir.load(self._artifact.model)), ran)
 
     def close(self) -> None:
-        """Release the sessions."""
-        self._session = self._tapped = None
+        """Release the session."""
+        self._opened, self._closed = None, True
 
     def _run(self, inputs: Arrays) -> Outputs:
-        return _run(self._open(), inputs)
+        return _run(self._open(taps=False), inputs)
 
     def _run_tapped(self, inputs: Arrays) -> tuple[Outputs, Taps]:
-        self._open()
-        if self._tapped is None:
-            self._tapped = self._make(_tapped_model(self._artifact.model))
-        values = _run(self._tapped, inputs)
+        values = _run(self._open(taps=True), inputs)
         taps: Taps = {}
         for layer in self._artifact.manifest.layers:
             entering, leaving = tap_names(layer.name)
@@ -69,10 +73,25 @@ class SessionRunner(Runner):
                 taps[layer.name] = values.pop(entering), values.pop(leaving)
         return values, taps
 
-    def _open(self) -> Any:
-        if self._session is None:
+    def _profiled(self) -> dict[str, RanNode]:
+        """Run the first reference sample with profiling on, as ``run`` would."""
+        sample = reference.load(self._artifact.samples).samples[0]
+        self._opened = None
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._make(self._artifact.model, Path(folder) / "profile")
+            _run(session, sample.inputs)
+            return read_profile(Path(session.end_profiling()))
+
+    def _open(self, *, taps: bool) -> Any:
+        """The session that captures or the one that does not, in the place of the other."""
+        if self._closed:
             raise InvalidInputError(f"the runner of {self._artifact.path} is closed; open the artifact again")
-        return self._session
+        opened = self._opened
+        if opened is None or opened[1] != taps:
+            opened = self._opened = None
+            model = self._artifact.model
+            opened = self._opened = (self._make(_tapped_model(model) if taps else model), taps)
+        return opened[0]
 
     def _make(self, model: Path | bytes, profile_prefix: Path | None = None) -> Any:
         return make_session(

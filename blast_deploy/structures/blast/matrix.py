@@ -58,10 +58,14 @@ class BlastMatrix:
 
     def dense(self) -> Float64:
         """Multiply out to a float64 (out_features, in_features) array."""
-        u, s, v = (factor.astype(np.float64) for factor in (self.u, self.s, self.v))
-        blocks: Float64 = np.einsum("ipr,ijr,jrq->ipjq", u, s, v, optimize=True)
-        rows, columns = u.shape[0] * u.shape[1], v.shape[0] * v.shape[2]
-        return blocks.reshape(rows, columns)[: self.out_features, : self.in_features]
+        (b1, b2), height, width = self.blocks, self.u.shape[1], self.v.shape[2]
+        padded = np.empty((b1 * height, b2 * width))
+        # Block by block: one product over all blocks would be slow and need b1 b2 p r values besides.
+        for i, j in np.ndindex(b1, b2):
+            left = self.u[i].astype(np.float64) * self.s[i, j].astype(np.float64)
+            block = padded[i * height : (i + 1) * height, j * width : (j + 1) * width]
+            np.matmul(left, self.v[j].astype(np.float64), out=block)
+        return padded[: self.out_features, : self.in_features]
 
     def apply(self, x: NDArray[np.floating], bias: NDArray[np.floating] | None = None) -> Float64:
         """Compute ``x @ W.T + bias`` in float64, factor by factor.

@@ -25,9 +25,9 @@ struct ScratchPlan {
   Index x;  // offsets
   Index z;
   Index w;
-  Index y;      // sums of y over the chunks of the rank; nothing where one chunk is all
-  Index edge;   // panels of y that reach past the last column or are still to be rounded
-  Index start;  // the first panels' start: the bias
+  Index y;     // sums of y over the chunks of the rank; nothing where one chunk is all
+  Index edge;  // panels of y that reach past the last column or are still to be rounded
+  Index bias;  // of some panels of y
   Index zeros;
   Index size;
 };
@@ -46,8 +46,8 @@ ScratchPlan plan_scratch(const Layout& layout, Index rows) {
   plan.w = plan.z + sizes.blocks_in * plan.z_block;
   plan.y = plan.w + smaller(kCoupledBlocks, sizes.blocks_out) * plan.w_block;
   plan.edge = plan.y + sizes.blocks_out * plan.y_block;
-  plan.start = plan.edge + rows * kPanelWidth * (rows > kFewRows ? 1 : kPanelsOfOneRow);
-  plan.zeros = plan.start + kPanelsOfOneRow * kPanelWidth;
+  plan.bias = plan.edge + rows * kPanelWidth * (rows > kFewRows ? 1 : kPanelsOfOneRow);
+  plan.zeros = plan.bias + kPanelsOfOneRow * kPanelWidth;
   plan.size = plan.zeros + kPanelWidth;
   return plan;
 }
@@ -159,7 +159,8 @@ class TileProduct {
     }
   }
 
-  // y_i = y_i + U_i w_i, where the first chunk starts from the bias and the last one writes to y.
+  // y_i = y_i + U_i w_i, where the last chunk writes to y and adds the bias: sums that began with a large one
+  // would be rounded at its size in every step.
   void multiply_u(Index i, const Real* w, Index chunk, Index rank) {
     Real* sums = at(plan_.y) + i * plan_.y_block;
     for (Index first = 0, taken = 0; first < layout_.block_rows; first += taken) {
@@ -184,17 +185,18 @@ class TileProduct {
   // Some panels of y_i, of which `valid` columns from `column` on are not padding.
   void multiply_columns(Index column, Index width, Index panels, Index valid, Index chunk, Product product) {
     if (chunk == 0) {
-      read_stored(at(plan_.start), bias_ + column, smaller(valid, panels * width));
-      product.start = at(plan_.start);
-      product.start_step = width;
+      product.start = at(plan_.zeros);
     } else {
       product.start = product.out;
       product.start_stride = product.out_stride;
       product.start_step = product.out_step;
     }
     if (chunk + 1 < layout_.chunks) return multiply(width, panels, rows_, product);
-    Stored* const y = y_ + column;
+    const Index columns = smaller(valid, panels * width);
+    read_stored(at(plan_.bias), bias_ + column, columns);
+    product.bias = at(plan_.bias);
     product.out_step = width;
+    Stored* const y = y_ + column;
     product.out = valid >= panels * width ? in_place(y) : nullptr;
     if (product.out != nullptr) {
       product.out_stride = layout_.sizes.out_features;
@@ -204,8 +206,7 @@ class TileProduct {
     product.out_stride = panels * width;
     multiply(width, panels, rows_, product);
     for (Index row = 0; row < rows_; ++row) {
-      write_stored(y + row * layout_.sizes.out_features, product.out + row * product.out_stride,
-                   smaller(valid, panels * width));
+      write_stored(y + row * layout_.sizes.out_features, product.out + row * product.out_stride, columns);
     }
   }
 

@@ -25,7 +25,7 @@ constexpr int kSecondLevelCache = 2;
 constexpr int kColumnVectors = kRegisters == 32 && kVectorBytes == 16 ? 4 : 2;
 constexpr int kRows = (kRegisters - kColumnVectors - 2) / kColumnVectors;
 
-// out = start + left x panel for panels of one width that lie one after the other.
+// out = start + left x panel + bias for panels of one width that lie one after the other.
 struct Product {
   const Real* left;  // rows x depth, kRowStride apart
   const Stored* panel;
@@ -34,7 +34,8 @@ struct Product {
   Index start_stride;  // from row to row; 0 gives all rows the same start
   Real* out;
   Index out_stride;
-  Index panel_step = 0;  // from panel to panel
+  const Real* bias = nullptr;  // the same for all rows, one panel after the other; none if nullptr
+  Index panel_step = 0;        // from panel to panel
   Index start_step = 0;
   Index out_step = 0;
 };
@@ -72,6 +73,17 @@ BLAST_DEPLOY_INLINE void multiply_rows(const Product& product) {
       }
     }
   }
+  if (product.bias != nullptr) {
+    BLAST_DEPLOY_UNROLL
+    for (int p = 0; p < Panels; ++p) {
+      BLAST_DEPLOY_UNROLL
+      for (int v = 0; v < Vectors; ++v) {
+        const Vector<Real, Lanes> bias = load<Lanes>(product.bias + p * Width + v * Lanes);
+        BLAST_DEPLOY_UNROLL
+        for (int row = 0; row < Rows; ++row) sum[row][p][v] += bias;
+      }
+    }
+  }
   BLAST_DEPLOY_UNROLL
   for (int row = 0; row < Rows; ++row) {
     BLAST_DEPLOY_UNROLL
@@ -93,6 +105,7 @@ void multiply_groups(Product product) {
     product.panel += lanes * vectors;
     product.start += lanes * vectors;
     product.out += lanes * vectors;
+    if (product.bias != nullptr) product.bias += lanes * vectors;
   }
 }
 
