@@ -238,7 +238,7 @@ def _section(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _read_headers(path: Path) -> dict[str, _Tensor]:
     """Every tensor as the headers of the safetensors files describe it."""
-    files = sorted(path.glob("*.safetensors"))
+    files = sorted(file for file in path.glob("*.safetensors") if file.is_file())
     if not files:
         raise InvalidInputError(f"{path} holds no .safetensors file; give the folder of a Hugging Face model")
     tensors: dict[str, _Tensor] = {}

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from blast_deploy.errors import InvalidInputError
 
 FORMAT_VERSION = 1
+_EXPANSION, _SMALL = 200, 2**28
+"""Most times its own size that a packed file may unpack to, unless that is few bytes."""
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -39,6 +42,12 @@ class Reference:
 
     model_sha256: str
     samples: tuple[Sample, ...]
+
+
+class _Header(msgspec.Struct, frozen=True):
+    format_version: int
+    model_sha256: str
+    samples: int
 
 
 def path_for(model: Path) -> Path:
@@ -81,11 +90,18 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("it holds one array without a name")
         with file:
+            _check_expansion(file, path)
             return {name: file[name] for name in file.files}
     except (OSError, ValueError):
         raise
     except Exception as error:  # zip, zlib and NumPy's own header reader raise many types
         raise ValueError(str(error)) from error
+
+
+def _check_expansion(file: np.lib.npyio.NpzFile, path: Path) -> None:
+    unpacked = sum(member.file_size for member in file.zip.infolist()) if file.zip is not None else 0
+    if unpacked > max(_SMALL, _EXPANSION * path.stat().st_size):
+        raise ValueError(f"it unpacks to {unpacked} bytes, over {_EXPANSION} times its own size")
 
 
 def load(path: Path, model_sha256: str | None = None) -> Reference:
@@ -100,15 +116,15 @@ def load(path: Path, model_sha256: str | None = None) -> Reference:
     """
     try:
         arrays = read_arrays(path)
-        header = json.loads(arrays.pop("header").tobytes())
+        header = msgspec.json.decode(arrays.pop("header").tobytes(), type=_Header)
         held = len({name.partition("/")[0] for name in arrays})
-        if header["samples"] != held:
-            raise ValueError(f"it holds arrays of {held} samples, its header says {header['samples']}")
+        if header.samples != held:
+            raise ValueError(f"it holds arrays of {held} samples, its header says {header.samples}")
         samples = tuple(_sample(arrays, index) for index in range(held))
-        version, bound_to = header["format_version"], header["model_sha256"]
+        version, bound_to = header.format_version, header.model_sha256
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; export writes it beside the model") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         raise InvalidInputError(
             f"{path} is no readable reference ({error}); export the model again"
         ) from error

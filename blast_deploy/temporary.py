@@ -25,30 +25,45 @@ def temporary_sibling(place: Path, *, folder: bool) -> Iterator[Path]:
         OSError: If nothing can be made there.
     """
     _sweep(place)
-    path, descriptor = _make(place, folder)
+    path, descriptor = _free_name(place), None
+    # An interruption may come as soon as there is something to remove.
     try:
+        descriptor = _make(path, folder)
         yield path
     finally:
-        _remove(path)
-        if descriptor is not None:
-            os.close(descriptor)
+        try:
+            _remove(path)
+        except BaseException:  # interrupted in the middle of it
+            _remove(path)
+            raise
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
 
 
-def _make(place: Path, folder: bool) -> tuple[Path, int | None]:
-    """Make the sibling and lock it; None for the lock where the file system has none."""
+def _free_name(place: Path) -> Path:
     while True:
         path = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
+        if not os.path.lexists(path):
+            return path
+
+
+def _make(path: Path, folder: bool) -> int | None:
+    """Make the sibling and lock it; None for the lock where the file system has none."""
+    while True:
         if folder:
-            path.mkdir(parents=True)
+            path.mkdir(parents=True, exist_ok=True)
         else:
-            path.touch(exist_ok=False)
+            path.touch()
         try:
             descriptor = lock(path)
+        except FileNotFoundError:
+            continue
         except OSError:
-            return path, None
+            return None
         # Another run may have swept it up before it was locked.
         if descriptor is not None:
-            return path, descriptor
+            return descriptor
 
 
 def _sweep(place: Path) -> None:

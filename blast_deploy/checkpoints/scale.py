@@ -67,7 +67,7 @@ def check_scale(folder: Path, *, structured: bool) -> None:
 
 def _measure(folder: Path) -> _Weights:
     sizes = []
-    for file in folder.glob("*.safetensors"):
+    for file in filter(Path.is_file, folder.glob("*.safetensors")):
         with safe_open(file, framework="numpy") as opened:
             sizes += [math.prod(opened.get_slice(name).get_shape()) for name in opened.keys()]  # noqa: SIM118
     return _Weights(len(sizes), sum(sizes))

@@ -36,15 +36,17 @@ class FinishedLayers:
         Raises:
             InvalidInputError: If nothing can be written there, another run is using it, or it was not made
                 here.
+            DiskFullError: If the disk is full.
         """
         self._folder = folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._unlock = weakref.finalize(self, _close, _lock(folder))
-            if _matches(folder, fingerprint):
-                return
-            _clear(folder)
-            (folder / _FINGERPRINT).write_text(fingerprint)
+            with full_disk_explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                self._unlock = weakref.finalize(self, _close, _lock(folder))
+                if _matches(folder, fingerprint):
+                    return
+                _clear(folder)
+                (folder / _FINGERPRINT).write_text(fingerprint)
         except OSError as error:
             raise InvalidInputError(
                 f"finished layers cannot be kept in {folder} ({error}); choose another output"

@@ -76,7 +76,7 @@ STAGES = {
     "verify": Stage("v.json", lambda inputs, out: ("verify", inputs / "artifact", "--json", out), _json),
     "bench": Stage(
         "b.json",
-        lambda inputs, out: ("bench", inputs / "artifact", "--rounds", 3, "--json", out),
+        lambda inputs, out: ("bench", inputs / "artifact", "--rounds", 10, "--json", out),
         _json,
     ),
     "report": Stage(
