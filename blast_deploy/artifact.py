@@ -203,15 +203,22 @@ def read_artifact(path: str | Path) -> Artifact:
     folder = Path(path)
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is no artifact folder; give the folder that compile wrote")
+    # Reading a pipe of that name would wait for ever.
+    if not (folder / MANIFEST).is_file():
+        raise InvalidInputError(f"{folder} holds no {MANIFEST}; give the folder that compile wrote")
     try:
         content = (folder / MANIFEST).read_bytes()
-    except OSError:
-        raise InvalidInputError(f"{folder} holds no {MANIFEST}; give the folder that compile wrote") from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"{folder / MANIFEST} cannot be read ({error.strerror}); copy or compile the artifact again"
+        ) from error
     return Artifact(folder, decode(content, folder / MANIFEST))
 
 
 def own_files(folder: Path) -> frozenset[str] | None:
     """Relative paths of what compile wrote into a folder, damaged or not; None for any other folder."""
+    if not (folder / MANIFEST).is_file():
+        return None
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Listing)
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError):

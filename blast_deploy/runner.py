@@ -24,6 +24,10 @@ Taps = dict[str, tuple[NDArray[Any], NDArray[Any]]]
 """Layer name to the array that entered it and the one that left it."""
 
 
+MOST_THREADS = 1024
+"""ONNX Runtime starts every thread at once; a million exhaust the memory and the process is killed."""
+
+
 def open(path: str | Path, *, threads: int | None = None) -> Runner:
     """Open an artifact for running.
 
@@ -32,7 +36,7 @@ def open(path: str | Path, *, threads: int | None = None) -> Runner:
         threads: Threads of the runtime; None leaves the choice to it.
 
     Raises:
-        InvalidInputError: If it is no artifact or a damaged one, or ``threads`` is below 1.
+        InvalidInputError: If it is no artifact or a damaged one, or ``threads`` is out of range.
         UnsupportedMachineError: If this machine or its runtime lacks what it was compiled for.
     """
     check_threads(threads)
@@ -41,13 +45,13 @@ def open(path: str | Path, *, threads: int | None = None) -> Runner:
 
 
 def check_threads(threads: int | None) -> None:
-    """Refuse a number of threads that no runtime can have.
+    """Refuse a number of threads that no runtime can have; None leaves the choice to it.
 
     Raises:
-        InvalidInputError: If it is below 1.
+        InvalidInputError: If it is below 1 or above ``MOST_THREADS``.
     """
-    if threads is not None and threads < 1:
-        raise InvalidInputError(f"threads must be at least 1 (got {threads})")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise InvalidInputError(f"threads must be at least 1 and at most {MOST_THREADS} (got {threads})")
 
 
 class Runner(ABC):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from portable_models import forcing, random_layers, write_portable
 
 import blast_deploy as bd
-from blast_deploy.artifact import decode, encode, hash_faults, open_artifact
+from blast_deploy.artifact import decode, encode, hash_faults, open_artifact, own_files
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 
 
@@ -124,3 +125,11 @@ def test_a_wrong_header_is_refused(copy: Path, name: str) -> None:
     (copy / name).write_bytes(content)
     with pytest.raises(InvalidInputError, match=f"{name} has no .* header"):
         open_artifact(copy)
+
+
+def test_a_pipe_in_place_of_the_manifest_is_refused_and_never_waited_for(copy: Path) -> None:
+    (copy / "manifest.json").unlink()
+    os.mkfifo(copy / "manifest.json")
+    with pytest.raises(InvalidInputError, match=r"holds no manifest\.json"):
+        bd.verify(copy)
+    assert own_files(copy) is None

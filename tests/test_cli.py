@@ -48,7 +48,8 @@ class Finished:
     def sentence(self) -> str:
         """The one line on standard error, of a command that was refused."""
         assert self.code == USAGE, (self.out, self.err)
-        (line,) = self.err.splitlines()
+        # An editable install is rebuilt when imported, and ninja may say that another process was at it too.
+        (line,) = [each for each in self.err.splitlines() if not each.startswith("ninja: ")]
         assert line.startswith("error: ")
         return line
 

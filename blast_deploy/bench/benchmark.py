@@ -23,6 +23,7 @@ from blast_deploy.bench.inputs import Sizes, build_inputs, sizes_to_time
 from blast_deploy.bench.machine import describe_machine
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.results import BenchmarkResult, Contender, Ratio
+from blast_deploy.runner import check_threads
 
 ROUNDS = 30
 FEWEST_ROUNDS = 10
@@ -74,8 +75,7 @@ def benchmark(
             is out of its range.
         UnsupportedMachineError: If this machine cannot run a contender.
     """
-    if threads < 1:
-        raise InvalidInputError(f"threads must be at least 1 (got {threads})")
+    check_threads(threads)
     if rounds < FEWEST_ROUNDS:
         raise InvalidInputError(f"rounds must be at least {FEWEST_ROUNDS} for an interval (got {rounds})")
     sources = find_sources([artifact, *against])

@@ -66,6 +66,11 @@ def check_outputs(
             dtype = np.dtype(spec.dtype)
             if dtype.kind != "f" or truth.size == 0:
                 continue
+            if not np.isfinite(array).all():
+                raise InvalidInputError(
+                    f"{where} is NaN or infinite in plain ONNX Runtime and finite in float64, as where a "
+                    "narrow element type overflows; scale the weights or export it in a wider type"
+                )
             with np.errstate(all="ignore"):
                 square = np.mean((array - truth) ** 2) / max(np.mean(truth**2), np.finfo(dtype).tiny)
             error = np.sqrt(square)

@@ -52,7 +52,8 @@ def verify(
         there is nothing to judge it by, ``failed`` for any doubt, ``passed`` only when nothing was missed.
 
     Raises:
-        InvalidInputError: If there is no artifact, its manifest cannot be read, or ``threads`` is below 1.
+        InvalidInputError: If there is no artifact, its manifest cannot be read, or ``threads`` is out of
+            range.
         UnsupportedMachineError: If its format is newer than this version reads.
     """
     runner.check_threads(threads)

@@ -74,6 +74,8 @@ def test_arguments_out_of_range(tmp_path: Path) -> None:
     model = scale_model(tmp_path / "a.onnx")
     with pytest.raises(InvalidInputError, match="threads must be at least 1"):
         benchmark(model, threads=0)
+    with pytest.raises(InvalidInputError, match="at most 1024"):
+        benchmark(model, threads=10**12)
     with pytest.raises(InvalidInputError, match="rounds must be at least 10"):
         benchmark(model, rounds=3)
     with pytest.raises(InvalidInputError, match="has no size"):

@@ -115,3 +115,13 @@ def test_what_nothing_computes_is_refused_with_the_remedy(
     with pytest.raises(InvalidInputError, match=message):
         bd.export(module, torch.randn(3, 8), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_overflow_of_the_narrow_type_is_called_that_and_leaves_nothing(tmp_path: Path) -> None:
+    layer = bd.BlastLinear(8, 8, blocks=2, rank=4).half()
+    with torch.no_grad():
+        for parameter in (layer.U, layer.S, layer.V):
+            parameter.fill_(100)
+    with pytest.raises(InvalidInputError, match=r"infinite in plain ONNX Runtime.* overflows; scale"):
+        bd.export(layer, torch.ones(2, 8).half(), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())

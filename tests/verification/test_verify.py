@@ -44,9 +44,10 @@ def test_a_machine_that_cannot_run_it_judges_nothing(
         bd.open(honest["kernel"])
 
 
-def test_threads_must_be_positive(honest: dict[str, Path]) -> None:
-    with pytest.raises(InvalidInputError, match="threads must be at least 1"):
-        bd.verify(honest["body"], threads=0)
+@pytest.mark.parametrize("threads", [0, 1025, 10**12])
+def test_threads_must_be_in_range(honest: dict[str, Path], threads: int) -> None:
+    with pytest.raises(InvalidInputError, match=r"at least 1 and at most 1024 \(got"):
+        bd.verify(honest["body"], threads=threads)
 
 
 def test_a_runtime_that_is_too_old_judges_nothing(
