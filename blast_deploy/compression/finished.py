@@ -46,7 +46,7 @@ class FinishedLayers:
                 if _matches(folder, fingerprint):
                     return
                 _clear(folder)
-                (folder / _FINGERPRINT).write_text(fingerprint)
+                self._begin(fingerprint)
         except OSError as error:
             raise InvalidInputError(
                 f"finished layers cannot be kept in {folder} ({error}); choose another output"
@@ -80,6 +80,13 @@ class FinishedLayers:
         if not (keep_if_used and any(self._folder.glob("*.safetensors"))):
             shutil.rmtree(self._folder, ignore_errors=True)
         self._unlock()
+
+    def _begin(self, fingerprint: str) -> None:
+        try:
+            (self._folder / _FINGERPRINT).write_text(fingerprint)
+        except BaseException:
+            self.remove()
+            raise
 
     def _file(self, index: int) -> Path:
         return self._folder / f"{index:04d}.safetensors"

@@ -40,7 +40,8 @@ def staged_files(path: Path, force: bool) -> Iterator[Path]:
 
     The model itself is moved last, so it never stands without its data. If the block raises, nothing is left
     and what stood there is untouched; a killed process leaves a hidden folder, which the next run into the
-    same output clears away.
+    same output clears away. Several files cannot be replaced in one step: a process killed while they are
+    moved may leave no model, an earlier one included, but never one with the data of another.
 
     Raises:
         InvalidInputError: If nothing can be written there.

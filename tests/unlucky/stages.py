@@ -28,11 +28,13 @@ class Stage:
         output: Name of what it writes.
         arguments: From the folder of inputs and the output's path to the command's arguments.
         check: Raises unless the output is whole.
+        several: Whether it is several files, which no system can replace in one step.
     """
 
     output: str
     arguments: Callable[[Path, Path], Sequence[object]]
     check: Callable[[Path], object]
+    several: bool = False
 
 
 def make_inputs(folder: Path, dense: Path) -> Path:
@@ -91,5 +93,6 @@ STAGES = {
         "model.onnx",
         lambda inputs, out: ("export", inputs / "structured", "-o", out),
         _check_model,
+        several=True,
     ),
 }
