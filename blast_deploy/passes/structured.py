@@ -126,11 +126,23 @@ def _blast_nodes(model: ir.Model) -> list[ir.Node]:
 
 def _check_functions(model: ir.Model) -> None:
     for function in model.functions.values():
+        if (function.domain, function.name) == (DOMAIN, BLAST_LINEAR.name):
+            _check_body(function)
         if any(node.domain == DOMAIN for node in function.all_nodes()):
             raise InvalidInputError(
                 f"function {function.domain}::{function.name} calls operators of domain {DOMAIN}, where they "
                 "are no layers of the model; inline that function first"
             )
+
+
+def _check_body(function: ir.Function) -> None:
+    found = len(function.inputs), len(function.outputs)
+    needed = len(BLAST_LINEAR.inputs), len(BLAST_LINEAR.outputs)
+    if found != needed:
+        raise InvalidInputError(
+            f"the body of {DOMAIN}::{function.name} must take {needed[0]} values and give {needed[1]} "
+            f"(got {found[0]} and {found[1]}); export the model again"
+        )
 
 
 def _layer(node: ir.Node) -> StructuredLayer:

@@ -148,3 +148,12 @@ def test_select_keeps_graph_order_and_refuses_unknown_names() -> None:
     assert [each.name for each in select(layers, ["last", "block.first"])] == ["block.first", "last"]
     with pytest.raises(InvalidInputError, match="no structured layer 'typo'; it has 3"):
         select(layers, ["last", "typo"])
+
+
+@pytest.mark.parametrize("end", ["inputs", "outputs"])
+def test_a_body_of_another_signature_is_refused(end: str) -> None:
+    model = blast_models.model()
+    (body,) = model.functions.values()
+    getattr(body, end).pop()
+    with pytest.raises(InvalidInputError, match=r"BlastLinear must take 5 values and give 1 \(got"):
+        structured_layers(model)
