@@ -43,16 +43,17 @@ int blast_deploy_blast_pack(const BlastDeployBlastSizes* sizes, int element_type
 
 int blast_deploy_blast_linear(const BlastDeployBlastSizes* sizes, int element_type,
                               const char* instruction_set, const void* packed, const void* bias,
-                              const void* x, std::int64_t rows, void* y, char* error,
+                              const void* x, std::int64_t rows, void* y, std::int64_t threads, char* error,
                               std::size_t error_size) {
   return report({error, error_size}, [&] {
     const auto set = blast_deploy::require_instruction_set(instruction_set);
     const auto& kernel = blast_deploy::blast::kernel_for(set, element_type_of(element_type));
     const blast_deploy::blast::Linear linear{plan(*sizes), &kernel};
-    const auto tiling = blast_deploy::blast::tile_rows(rows);
-    std::vector<char> scratch(linear.scratch_bytes(tiling));
-    for (std::int64_t tile = 0; tile < tiling.tiles; ++tile) {
-      linear.multiply(tiling, tile, packed, bias, x, y, scratch.data());
+    const auto schedule =
+        blast_deploy::blast::make_schedule(linear.layout, kernel.element_type, rows, threads);
+    std::vector<char> scratch(linear.scratch_bytes(schedule));
+    for (std::int64_t tile = 0; tile < schedule.tiles; ++tile) {
+      linear.multiply(schedule, tile, {packed, bias, x, y}, scratch.data());
     }
   });
 }

@@ -22,8 +22,8 @@ BLAST_DEPLOY_EXPORT int blast_deploy_blast_pack(const BlastDeployBlastSizes* siz
                                                 const void* u, const void* s, const void* v, void* packed,
                                                 char* error, std::size_t error_size);
 
-// Computes y (rows x out_features) from x (rows x in_features) on this thread.
+// Computes y (rows x out_features) from x (rows x in_features) on this thread, cut as for several.
 BLAST_DEPLOY_EXPORT int blast_deploy_blast_linear(const BlastDeployBlastSizes* sizes, int element_type,
                                                   const char* instruction_set, const void* packed,
                                                   const void* bias, const void* x, std::int64_t rows, void* y,
-                                                  char* error, std::size_t error_size);
+                                                  std::int64_t threads, char* error, std::size_t error_size);

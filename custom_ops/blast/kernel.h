@@ -1,10 +1,12 @@
 // The kernel of a BLAST layer: Y_i = U_i sum_j S_ij * (V_j X_j) + bias_i for a tile of rows.
 //
-// Per chunk of the rank (see layout.h) it computes z_j = V_j x_j for all block columns, then for a few block
-// rows at a time w_i = sum_j S_ij * z_j and adds U_i w_i to y_i, so that only small tiles of z and w exist.
-// Values of 16 bits are computed with as floats, and rounded once, when Y is written.
-// It is a pure function: no state, no allocation. Every value of a row of Y comes from the same operations in
-// the same order whatever rows are computed beside it, so results do not depend on how rows are split.
+// Per chunk of the rank (see layout.h) a tile is computed in two phases. `project` gives z_j = V_j x_j for
+// all block columns; `combine` gives, for a few block rows at a time, w_i = sum_j S_ij * z_j and adds U_i w_i
+// to y_i, so that only small tiles of z and w exist. Each phase can be cut into shares that run at the same
+// time. Values of 16 bits are computed with as floats, and rounded once, when Y is written. The functions are
+// pure: no state, no allocation. Every value of a row of Y comes from the same operations in the same order
+// whatever rows are computed beside it, so results depend neither on how rows are cut into tiles nor on how a
+// tile is cut into shares.
 #pragma once
 
 #include <cstdint>
@@ -23,14 +25,33 @@ struct Tile {
   const void* x;       // rows x in_features values
   std::int64_t rows;
   void* y;        // rows x out_features values
-  void* scratch;  // scratch_bytes(layout, rows) bytes, aligned to 8, best to 64
+  void* scratch;  // scratch_bytes(...) bytes, aligned to 8, best to 64
+};
+
+// How a tile is cut: the chunks of one phase, and the shares that may run at the same time.
+struct Cut {
+  std::int64_t chunks;  // of the rank that a phase covers, at least 1
+  std::int64_t shares;  // at least 1
+};
+
+// One share of one phase: of the chunks from `first_chunk` on, as many as the cut says.
+struct Share {
+  Cut cut;
+  std::int64_t index;
+  std::int64_t first_chunk;
 };
 
 struct Kernel {
   InstructionSet instruction_set;
   ElementType element_type;
-  std::int64_t (*scratch_bytes)(const Layout& layout, std::int64_t rows);
-  void (*multiply)(const Layout& layout, const Tile& tile);
+
+  // Bytes of scratch memory for one tile of that many rows.
+  std::int64_t (*scratch_bytes)(const Layout& layout, std::int64_t rows, const Cut& cut);
+
+  // Phases alternate: every share of `project` must have ended before any of `combine` begins, and the other
+  // way round before the next chunks. All calls of a tile share its scratch memory, and need the same cut.
+  void (*project)(const Layout& layout, const Tile& tile, const Share& share);
+  void (*combine)(const Layout& layout, const Tile& tile, const Share& share);
 };
 
 // Throws std::invalid_argument if this library was not compiled for it.

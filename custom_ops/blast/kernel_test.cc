@@ -45,11 +45,11 @@ class Buffer {
 
 // The problem's tensors at one element type, the factors packed.
 template <typename Value>
-struct Operands {
+struct Tensors {
   Buffer<Value> packed;
   std::vector<Value> bias, x;
 
-  explicit Operands(const Problem& problem, Index misalignment = 0)
+  explicit Tensors(const Problem& problem, Index misalignment = 0)
       : packed(problem.layout.size, misalignment),
         bias(stored<Value>(problem.bias)),
         x(stored<Value>(problem.x)) {
@@ -73,30 +73,38 @@ std::vector<double> widened_all(const std::vector<Value>& values) {
 }
 
 template <ElementType Type>
-std::vector<double> run_typed(InstructionSet set, const Problem& problem, Index misalignment) {
+std::vector<double> run_typed(InstructionSet set, const Problem& problem, Index misalignment,
+                              const Cut& cut) {
   using Value = typename StoredOf<Type>::Value;
   const Kernel& kernel = kernel_for(set, Type);
-  Operands<Value> operands(problem, misalignment);
+  Tensors<Value> tensors(problem, misalignment);
   Buffer<double> scratch(
-      divide_up(kernel.scratch_bytes(problem.layout, problem.rows), static_cast<Index>(sizeof(double))),
+      divide_up(kernel.scratch_bytes(problem.layout, problem.rows, cut), static_cast<Index>(sizeof(double))),
       misalignment);
   std::vector<Value> y = fresh_output<Value>(problem);
-  kernel.multiply(problem.layout, {operands.packed.data(), operands.bias.data(), operands.x.data(),
-                                   problem.rows, y.data(), scratch.data()});
+  const Tile tile{tensors.packed.data(), tensors.bias.data(), tensors.x.data(), problem.rows, y.data(),
+                  scratch.data()};
+  // The last share first: none may need what another of its phase does.
+  for (Index chunk = 0; chunk < problem.layout.chunks; chunk += cut.chunks) {
+    for (const auto phase : {kernel.project, kernel.combine}) {
+      for (Index share = cut.shares - 1; share >= 0; --share)
+        phase(problem.layout, tile, {cut, share, chunk});
+    }
+  }
   return widened_all(y);
 }
 
 template <ElementType Type>
-std::vector<double> run_in_tiles(InstructionSet set, const Problem& problem) {
+std::vector<double> run_in_tiles(InstructionSet set, const Problem& problem, Index threads) {
   using Value = typename StoredOf<Type>::Value;
-  Operands<Value> operands(problem);
+  Tensors<Value> tensors(problem);
   const Linear linear{problem.layout, &kernel_for(set, Type)};
-  const Tiling tiling = tile_rows(problem.rows);
-  CHECK(tiling.tiles > 1);
+  const Schedule schedule = make_schedule(problem.layout, Type, problem.rows, threads);
+  CHECK(schedule.tiles > 1);
   std::vector<Value> y = fresh_output<Value>(problem);
-  std::vector<char> scratch(linear.scratch_bytes(tiling));
-  for (Index tile = tiling.tiles - 1; tile >= 0; --tile) {
-    linear.multiply(tiling, tile, operands.packed.data(), operands.bias.data(), operands.x.data(), y.data(),
+  std::vector<char> scratch(linear.scratch_bytes(schedule));
+  for (Index tile = schedule.tiles - 1; tile >= 0; --tile) {
+    linear.multiply(schedule, tile, {tensors.packed.data(), tensors.bias.data(), tensors.x.data(), y.data()},
                     scratch.data());
   }
   return widened_all(y);
@@ -108,12 +116,15 @@ struct Subject {
   InstructionSet set;
   double epsilon;   // of what it computes with
   double rounding;  // of what it stores, half a unit in the last place; 0 where it computes with that
-  std::vector<double> (*typed)(InstructionSet, const Problem&, Index);
-  std::vector<double> (*tiled)(InstructionSet, const Problem&);
+  std::vector<double> (*typed)(InstructionSet, const Problem&, Index, const Cut&);
+  std::vector<double> (*tiled)(InstructionSet, const Problem&, Index);
 
   // Runs on all rows as one tile, in scratch memory full of NaN, and returns y.
   std::vector<double> run(const Problem& problem, Index misalignment = 0) const {
-    return typed(set, problem, misalignment);
+    return typed(set, problem, misalignment, {1, 1});
+  }
+  std::vector<double> run_cut(const Problem& problem, const Cut& cut) const {
+    return typed(set, problem, 0, cut);
   }
 };
 
@@ -224,23 +235,26 @@ TEST(infinities_stay_in_their_row) {
   }
 }
 
-TEST(tiles_cover_all_rows_once) {
-  for (Index rows = 0; rows < 500; ++rows) {
-    const Tiling tiling = tile_rows(rows);
-    Index covered = 0;
-    for (Index tile = 0; tile < tiling.tiles; ++tile) {
-      CHECK(tiling.rows_of(tile) > 0 && tiling.rows_of(tile) <= tiling.tile_rows);
-      covered += tiling.rows_of(tile);
+TEST(shares_give_what_one_share_gives) {
+  for (const Subject& subject : subjects()) {
+    for (const Sizes& sizes : kSizes) {
+      for (const Index rows : {1, 15}) {
+        const Problem problem = make_problem(sizes, rows);
+        const std::vector<double> whole = subject.run(problem);
+        for (const Index shares : {2, 3, 40}) {
+          for (const Index chunks : {1, 2}) CHECK(subject.run_cut(problem, {chunks, shares}) == whole);
+        }
+      }
     }
-    CHECK(covered == rows);
-    CHECK(tiling.tiles <= 1 || tiling.tiles % 2 == 0);
   }
 }
 
 TEST(tiles_give_what_one_tile_gives) {
   const Problem problem = make_problem({97, 101, 5, 3, 13}, 201);
   for (const Subject& subject : subjects()) {
-    CHECK(subject.tiled(subject.set, problem) == subject.run(problem));
+    for (const Index threads : {1, 2, 5, 64}) {
+      CHECK(subject.tiled(subject.set, problem, threads) == subject.run(problem));
+    }
   }
 }
 

@@ -24,13 +24,6 @@ bool exceeds_limit(std::int64_t a, std::int64_t b, std::int64_t c) {
          product > kLargestPacked;
 }
 
-std::int64_t chunk_size(const Layout& layout, std::int64_t rank) {
-  const Sizes& sizes = layout.sizes;
-  return sizes.blocks_in * panels_size(layout.block_columns, rank) +
-         sizes.blocks_out * sizes.blocks_in * round_up(rank, kAlignment) +
-         sizes.blocks_out * panels_size(rank, layout.block_rows);
-}
-
 // Writes rows x columns values as panels, taking value(row, column) where valid, and returns the end.
 template <typename Bits, typename Value>
 Bits* pack_panels(std::int64_t rows, std::int64_t columns, Bits* packed, Value value) {

@@ -40,6 +40,8 @@ static constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple
 
 static constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
+static constexpr std::int64_t larger(std::int64_t a, std::int64_t b) { return a < b ? b : a; }
+
 // Width of the panel that starts where `columns` columns are left.
 static constexpr std::int64_t panel_width(std::int64_t columns) {
   return columns > 24 ? 32 : columns > 8 ? 16 : 8;
@@ -74,6 +76,23 @@ struct Layout {
 // Rank components of one chunk.
 static constexpr std::int64_t rank_of_chunk(const Layout& layout, std::int64_t chunk) {
   return smaller(layout.chunk_rank, layout.sizes.rank - chunk * layout.chunk_rank);
+}
+
+// Values of one chunk: its V, its S and its U.
+static constexpr std::int64_t v_size(const Layout& layout, std::int64_t rank) {
+  return layout.sizes.blocks_in * panels_size(layout.block_columns, rank);
+}
+static constexpr std::int64_t s_size(const Layout& layout, std::int64_t rank) {
+  return layout.sizes.blocks_out * layout.sizes.blocks_in * round_up(rank, kAlignment);
+}
+static constexpr std::int64_t chunk_size(const Layout& layout, std::int64_t rank) {
+  return v_size(layout, rank) + s_size(layout, rank) +
+         layout.sizes.blocks_out * panels_size(rank, layout.block_rows);
+}
+
+// Where a chunk begins.
+static constexpr std::int64_t chunk_offset(const Layout& layout, std::int64_t chunk) {
+  return chunk * chunk_size(layout, layout.chunk_rank);
 }
 
 // Throws std::invalid_argument with one sentence if no such matrix exists or it is too large to address.

@@ -3,10 +3,6 @@
 namespace blast_deploy::blast {
 namespace {
 
-// Larger tiles read the weights less often; smaller ones keep their scratch memory in the second-level cache.
-// A multiple of the rows that the AVX-512 kernel takes at once.
-constexpr std::int64_t kLargestTile = 70;
-
 constexpr std::size_t kCacheLine = 64;
 
 void* align(void* memory) {
@@ -14,26 +10,52 @@ void* align(void* memory) {
   return reinterpret_cast<void*>((address + kCacheLine - 1) / kCacheLine * kCacheLine);
 }
 
+Tile tile_of(const Linear& linear, const Schedule& schedule, std::int64_t tile, const Operands& operands,
+             void* scratch) {
+  const std::int64_t first =
+      tile * schedule.tile_rows * static_cast<std::int64_t>(value_bytes(linear.kernel->element_type));
+  const Sizes& sizes = linear.layout.sizes;
+  return {operands.packed,
+          operands.bias,
+          static_cast<const char*>(operands.x) + first * sizes.in_features,
+          schedule.rows_of(tile),
+          static_cast<char*>(operands.y) + first * sizes.out_features,
+          align(scratch)};
+}
+
 }  // namespace
 
-Tiling tile_rows(std::int64_t rows) {
-  if (rows <= kLargestTile) return {rows, rows, rows == 0 ? 0 : 1};
-  // An even number, so that two threads have the same to do.
-  const std::int64_t size = divide_up(rows, round_up(divide_up(rows, kLargestTile), 2));
-  return {rows, size, divide_up(rows, size)};
+std::size_t Linear::scratch_bytes(const Schedule& schedule) const {
+  return static_cast<std::size_t>(kernel->scratch_bytes(layout, schedule.tile_rows, schedule.cut)) +
+         kCacheLine;
 }
 
-std::size_t Linear::scratch_bytes(const Tiling& tiling) const {
-  return static_cast<std::size_t>(kernel->scratch_bytes(layout, tiling.tile_rows)) + kCacheLine;
+std::int64_t Linear::steps(const Schedule& schedule) const {
+  return divide_up(layout.chunks, schedule.cut.chunks);
 }
 
-void Linear::multiply(const Tiling& tiling, std::int64_t tile, const void* packed, const void* bias,
-                      const void* x, void* y, void* scratch) const {
-  const std::int64_t first =
-      tile * tiling.tile_rows * static_cast<std::int64_t>(value_bytes(kernel->element_type));
-  const auto* const x_rows = static_cast<const char*>(x) + first * layout.sizes.in_features;
-  auto* const y_rows = static_cast<char*>(y) + first * layout.sizes.out_features;
-  kernel->multiply(layout, {packed, bias, x_rows, tiling.rows_of(tile), y_rows, align(scratch)});
+void Linear::project(const Schedule& schedule, std::int64_t tile, std::int64_t share, std::int64_t step,
+                     const Operands& operands, void* scratch) const {
+  kernel->project(layout, tile_of(*this, schedule, tile, operands, scratch),
+                  {schedule.cut, share, step * schedule.cut.chunks});
+}
+
+void Linear::combine(const Schedule& schedule, std::int64_t tile, std::int64_t share, std::int64_t step,
+                     const Operands& operands, void* scratch) const {
+  kernel->combine(layout, tile_of(*this, schedule, tile, operands, scratch),
+                  {schedule.cut, share, step * schedule.cut.chunks});
+}
+
+void Linear::multiply(const Schedule& schedule, std::int64_t tile, const Operands& operands,
+                      void* scratch) const {
+  for (std::int64_t step = 0; step < steps(schedule); ++step) {
+    for (std::int64_t share = 0; share < schedule.cut.shares; ++share) {
+      project(schedule, tile, share, step, operands, scratch);
+    }
+    for (std::int64_t share = 0; share < schedule.cut.shares; ++share) {
+      combine(schedule, tile, share, step, operands, scratch);
+    }
+  }
 }
 
 }  // namespace blast_deploy::blast

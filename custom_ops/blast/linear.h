@@ -1,35 +1,41 @@
-// A BLAST layer on any number of rows: cuts them into tiles for the kernel.
+// A BLAST layer on any number of rows, in pieces that a schedule names.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "blast/kernel.h"
 #include "blast/layout.h"
+#include "blast/schedule.h"
 
 namespace blast_deploy::blast {
 
-// Rows in tiles of equal size, but the last.
-struct Tiling {
-  std::int64_t rows;
-  std::int64_t tile_rows;
-  std::int64_t tiles;
-
-  std::int64_t rows_of(std::int64_t tile) const { return smaller(tile_rows, rows - tile * tile_rows); }
+// What a layer computes on: all of its kernel's element type.
+struct Operands {
+  const void* packed;
+  const void* bias;
+  const void* x;  // rows x in_features
+  void* y;        // rows x out_features
 };
-
-Tiling tile_rows(std::int64_t rows);
 
 struct Linear {
   Layout layout;
   const Kernel* kernel;
 
   // Bytes of scratch memory for one tile, with room to align it.
-  std::size_t scratch_bytes(const Tiling& tiling) const;
+  std::size_t scratch_bytes(const Schedule& schedule) const;
 
-  // Computes one tile of y (rows x out_features) from x (rows x in_features), all of the kernel's element
-  // type.
-  void multiply(const Tiling& tiling, std::int64_t tile, const void* packed, const void* bias, const void* x,
-                void* y, void* scratch) const;
+  // Chunks of the rank are computed in steps of two phases each.
+  std::int64_t steps(const Schedule& schedule) const;
+
+  // One share of one phase of one tile; see Kernel for what may run at the same time.
+  void project(const Schedule& schedule, std::int64_t tile, std::int64_t share, std::int64_t step,
+               const Operands& operands, void* scratch) const;
+  void combine(const Schedule& schedule, std::int64_t tile, std::int64_t share, std::int64_t step,
+               const Operands& operands, void* scratch) const;
+
+  // A whole tile on this thread.
+  void multiply(const Schedule& schedule, std::int64_t tile, const Operands& operands, void* scratch) const;
 };
 
 }  // namespace blast_deploy::blast

@@ -270,26 +270,37 @@ TEST(broken_layers_and_strange_values_are_refused_or_computed) {
   CHECK(refused > case_count() / 3);
 }
 
-TEST(sixteen_threads_on_one_kernel_change_no_bit) {
+// Sixteen threads run one kernel at the same time, each on its own Y.
+void check_many_callers(ElementType type, const Problem& problem) {
+  Layer layer(type, problem, {problem.rows});
+  const Array packed = layer.pack_factors(to_string(instruction_sets().front()));
+  const NodeKernel kernel(contract::blast_linear_packed::kName, type, layer.node);
+  const std::vector<const Array*> inputs = {&layer.x, &packed, &layer.bias};
+  std::string error;
+  const Array alone = kernel.run(inputs, &error);
+  CHECK(kernel.refusal.empty() && error.empty() && layer.is_right(alone));
+  std::vector<Array> found(16);
+  std::vector<std::thread> threads;
+  for (Array& y : found) {
+    threads.emplace_back([&] {
+      std::string own_error;
+      for (int round = 0; round < 3; ++round) y = kernel.run(inputs, &own_error);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Array& y : found) CHECK(y.bytes == alone.bytes);
+}
+
+TEST(many_callers_change_no_bit_of_tiles) {
+  const Problem problem = make_problem({97, 101, 5, 3, 13}, 150);
+  for (const ElementType type : kElementTypes) check_many_callers(type, problem);
+}
+
+TEST(many_callers_change_no_bit_of_shares) {
+  const Problem problem = make_problem({384, 380, 4, 3, 190}, 20);
   for (const ElementType type : kElementTypes) {
-    const Problem problem = make_problem({97, 101, 5, 3, 13}, 150);
-    Layer layer(type, problem, {150});
-    const Array packed = layer.pack_factors(to_string(instruction_sets().front()));
-    const NodeKernel kernel(contract::blast_linear_packed::kName, type, layer.node);
-    const std::vector<const Array*> inputs = {&layer.x, &packed, &layer.bias};
-    std::string error;
-    const Array alone = kernel.run(inputs, &error);
-    CHECK(kernel.refusal.empty() && error.empty() && layer.is_right(alone));
-    std::vector<Array> found(16);
-    std::vector<std::thread> threads;
-    for (Array& y : found) {
-      threads.emplace_back([&] {
-        std::string own_error;
-        for (int round = 0; round < 3; ++round) y = kernel.run(inputs, &own_error);
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
-    for (const Array& y : found) CHECK(y.bytes == alone.bytes);
+    CHECK(make_schedule(problem.layout, type, problem.rows, 2).cut.shares == 2);
+    check_many_callers(type, problem);
   }
 }
 

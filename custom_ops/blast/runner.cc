@@ -8,27 +8,44 @@
 namespace blast_deploy::blast {
 namespace {
 
+// What the runtime's threads share. No exception may reach them.
 struct Job {
   const Linear& linear;
-  Tiling tiling;
-  const void* packed;
-  const void* bias;
-  const void* x;
-  void* y;
+  const Schedule schedule;
+  const Operands operands;
   abi::Allocator* allocator;
+  std::size_t scratch_bytes;  // of one tile
+  std::size_t tasks;
+  Attendance attendance;
+  char* scratch = nullptr;  // of all tiles, where tiles are cut into shares
+  std::int64_t step = 0;
   std::atomic<bool> out_of_memory{false};
 };
 
-// Called by ONNX Runtime's threads, which no exception may reach.
+// A whole tile, with scratch memory of its own.
 void run_tile(void* data, std::size_t index) noexcept {
   Job& job = *static_cast<Job*>(data);
+  job.attendance.sign(index);
   try {
-    const Scratch scratch(job.allocator, job.linear.scratch_bytes(job.tiling));
-    job.linear.multiply(job.tiling, static_cast<std::int64_t>(index), job.packed, job.bias, job.x, job.y,
-                        scratch.get());
+    const Scratch scratch(job.allocator, job.scratch_bytes);
+    job.linear.multiply(job.schedule, static_cast<std::int64_t>(index), job.operands, scratch.get());
   } catch (...) {
     job.out_of_memory = true;
   }
+}
+
+using Phase = void (Linear::*)(const Schedule&, std::int64_t, std::int64_t, std::int64_t, const Operands&,
+                               void*) const;
+
+template <Phase phase>
+void run_share(void* data, std::size_t index) noexcept {
+  Job& job = *static_cast<Job*>(data);
+  job.attendance.sign(index);
+  const auto shares = static_cast<std::size_t>(job.schedule.cut.shares);
+  const std::size_t tile = index / shares;
+  (job.linear.*phase)(job.schedule, static_cast<std::int64_t>(tile),
+                      static_cast<std::int64_t>(index % shares), job.step, job.operands,
+                      job.scratch + tile * job.scratch_bytes);
 }
 
 // The number of rows of X; refuses any shape but (..., in_features).
@@ -41,6 +58,15 @@ std::int64_t check_rows(const Tensor& x, std::int64_t in_features) {
   std::int64_t rows = 1;
   for (std::size_t axis = 0; axis + 1 < x.shape.size(); ++axis) rows *= x.shape[axis];
   return rows;
+}
+
+void run_in_shares(const Api& api, abi::KernelContext* context, Job& job) {
+  const Scratch scratch(job.allocator, static_cast<std::size_t>(job.schedule.tiles) * job.scratch_bytes);
+  job.scratch = static_cast<char*>(scratch.get());
+  for (job.step = 0; job.step < job.linear.steps(job.schedule); ++job.step) {
+    api.check(abi::kParallelFor, context, run_share<&Linear::project>, job.tasks, std::size_t{0}, &job);
+    api.check(abi::kParallelFor, context, run_share<&Linear::combine>, job.tasks, std::size_t{0}, &job);
+  }
 }
 
 }  // namespace
@@ -69,14 +95,24 @@ void Runner::run(abi::KernelContext* context, const Linear& linear, const void* 
   void* const y = make_output(api_, context, 0, y_shape);
   if (rows == 0) return;
 
-  Job job{linear, tile_rows(rows), packed, bias.data, x.data, y, allocator_.get()};
-  if (job.tiling.tiles == 1) {
+  const Schedule schedule = make_schedule(linear.layout, linear.kernel->element_type, rows, threads_.next());
+  const auto tasks = static_cast<std::size_t>(schedule.tiles * schedule.cut.shares);
+  Job job{linear,
+          schedule,
+          {packed, bias.data, x.data, y},
+          allocator_.get(),
+          linear.scratch_bytes(schedule),
+          tasks,
+          Attendance(tasks)};
+  if (schedule.cut.shares > 1) {
+    run_in_shares(api_, context, job);
+  } else if (tasks == 1) {
     run_tile(&job, 0);
   } else {
-    const auto tiles = static_cast<std::size_t>(job.tiling.tiles);
-    api_.check(abi::kParallelFor, context, run_tile, tiles, std::size_t{0}, &job);
+    api_.check(abi::kParallelFor, context, run_tile, tasks, std::size_t{0}, &job);
   }
   if (job.out_of_memory) throw Failure(abi::kFail, "no memory for the scratch tiles of a BLAST layer");
+  threads_.observe(job.attendance.count());
 }
 
 }  // namespace blast_deploy::blast

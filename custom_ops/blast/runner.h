@@ -6,6 +6,8 @@
 
 #include "blast/linear.h"
 #include "runtime/node.h"
+#include "runtime/processors.h"
+#include "runtime/threads.h"
 
 namespace blast_deploy::blast {
 
@@ -26,7 +28,8 @@ class Scratch {
 
 class Runner {
  public:
-  explicit Runner(const Node& node) : api_(node.api()), allocator_(node.allocator()) {}
+  explicit Runner(const Node& node)
+      : api_(node.api()), allocator_(node.allocator()), threads_(usable_processors()) {}
 
   const Api& api() const { return api_; }
   abi::Allocator* allocator() const { return allocator_.get(); }
@@ -38,6 +41,7 @@ class Runner {
  private:
   Api api_;
   Owned<abi::Allocator> allocator_;
+  mutable ThreadEstimate threads_;
 };
 
 // Refuses any shape but (out_features,), with one sentence.

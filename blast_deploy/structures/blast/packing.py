@@ -102,6 +102,7 @@ def linear(
     x: Packed,
     bias: Packed,
     instruction_set: str,
+    threads: int = 1,
 ) -> Packed:
     """Run the kernel of one instruction set and element type, without ONNX Runtime, on one thread.
 
@@ -114,6 +115,7 @@ def linear(
         x: (rows, in_features).
         bias: (out_features,).
         instruction_set: One of ``Library().instruction_sets()``.
+        threads: Cut the work as for so many; the results do not depend on it.
 
     Returns:
         (rows, out_features).
@@ -143,6 +145,7 @@ def linear(
         _address(x),
         ctypes.c_int64(x.shape[0]),
         _address(y),
+        ctypes.c_int64(threads),
     )
     return y
 

@@ -2,14 +2,12 @@
 #pragma once
 
 #include "blast/kernel/product.h"
+#include "blast/kernel/scratch.h"
 #include "blast/layout.h"
 #include "runtime/vector.h"
 
 namespace blast_deploy::blast {
 namespace {
-
-// Block rows that are coupled at once, so that each z is read once for all of them.
-constexpr Index kCoupledBlocks = 4;
 
 // Rows that are coupled at once, so that each S is read once for all of them.
 constexpr int kCoupledRows = kRegisters >= 32 ? 6 : 2;

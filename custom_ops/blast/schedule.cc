@@ -1,0 +1,56 @@
+#include "blast/schedule.h"
+
+namespace blast_deploy::blast {
+namespace {
+
+// More rows read the weights less often, but their z, w and y leave the second-level cache.
+// A multiple of the rows that the AVX-512 kernel takes at once.
+constexpr std::int64_t kLargestTile = 70;
+
+// Fewer rows to a tile would read the weights too often: then threads share a tile instead.
+constexpr std::int64_t kSmallestTile = 32;
+
+// Work that is worth handing to another thread takes about ten microseconds: so many bytes of weights at the
+// rate of a third-level cache, or so many operations.
+constexpr std::int64_t kSmallestShareBytes = 400'000;
+constexpr std::int64_t kSmallestShareOperations = 1'000'000;
+
+// What z of the chunks of a phase may take: a part of a second-level cache.
+constexpr std::int64_t kLargestPhaseBytes = 256 * 1024;
+
+std::int64_t count_operations(const Layout& layout, std::int64_t rows) {
+  const Sizes& sizes = layout.sizes;
+  return 2 * rows * sizes.rank *
+         (sizes.out_features + sizes.in_features + sizes.blocks_out * sizes.blocks_in);
+}
+
+// Shares that are worth their handing over, at most `most`.
+std::int64_t count_shares(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t most) {
+  const std::int64_t bytes = layout.size * static_cast<std::int64_t>(value_bytes(type));
+  const std::int64_t worth =
+      larger(bytes / kSmallestShareBytes, count_operations(layout, rows) / kSmallestShareOperations);
+  return larger(1, smaller(most, worth));
+}
+
+// All chunks of few rows go into one phase, so that threads wait for each other twice and no more.
+std::int64_t count_chunks(const Layout& layout, ElementType type, std::int64_t rows) {
+  const std::int64_t width = type == ElementType::kDouble ? 8 : 4;
+  const std::int64_t chunk_bytes = rows * layout.sizes.blocks_in * layout.chunk_rank * width;
+  return smaller(layout.chunks, larger(1, kLargestPhaseBytes / chunk_bytes));
+}
+
+}  // namespace
+
+Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads) {
+  if (rows == 0) return {0, 0, 0, {1, 1}};
+  // As many tiles for each thread, where they stay large enough.
+  const std::int64_t fewest = divide_up(rows, kLargestTile);
+  std::int64_t tiles = larger(fewest, smaller(round_up(fewest, threads), rows / kSmallestTile));
+  const std::int64_t tile_rows = divide_up(rows, tiles);
+  tiles = divide_up(rows, tile_rows);
+  const std::int64_t shares = count_shares(layout, type, tile_rows, threads / tiles);
+  const std::int64_t chunks = shares == 1 ? 1 : count_chunks(layout, type, tile_rows);
+  return {rows, tile_rows, tiles, {chunks, shares}};
+}
+
+}  // namespace blast_deploy::blast

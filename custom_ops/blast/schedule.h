@@ -1,0 +1,35 @@
+// How a BLAST layer is cut for a number of rows: into tiles of rows, and each tile's phases into shares.
+#pragma once
+
+#include <cstdint>
+
+#include "blast/kernel.h"
+#include "blast/layout.h"
+#include "runtime/element_type.h"
+
+namespace blast_deploy::blast {
+
+// What a schedule depends on beside the layer.
+struct Machine {
+  std::int64_t threads;  // that may work at the same time
+  std::int64_t
+      largest_tile_rows;  // more rows read the weights less often, but their z, w and y leave the cache
+};
+
+// The machine that this process runs on.
+Machine this_machine();
+
+// Rows in tiles of equal size, but the last; of each tile, how its phases are cut.
+struct Schedule {
+  std::int64_t rows;
+  std::int64_t tile_rows;
+  std::int64_t tiles;
+  Cut cut;
+
+  std::int64_t rows_of(std::int64_t tile) const { return smaller(tile_rows, rows - tile * tile_rows); }
+};
+
+// Cuts a layer for threads that may work at the same time.
+Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads);
+
+}  // namespace blast_deploy::blast
