@@ -19,7 +19,7 @@ unexport OPENBLAS_L2_SIZE
 
 help:
 	@echo "make demo      take all-MiniLM-L6-v2 the whole way and write build/demo/report.html"
-	@echo "make test      the test suite (minutes);  make test-all adds the slow ones, and old and new runtimes"
+	@echo "make test      the test suite (minutes);  make test-all adds the slow ones, old and new runtimes, aarch64"
 	@echo "make lint      ruff, mypy, clang-format, generated files;  make format, make generate mend them"
 	@echo "make bench     time kernels and models against ONNX Runtime, JSON and Markdown in build/bench"
 
