@@ -15,11 +15,11 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport OPENBLAS_CORETYPE
 unexport OPENBLAS_L2_SIZE
 
-.PHONY: help install demo test test-all test-cpp test-cpp-all lint format generate bench clean
+.PHONY: help install demo test test-all test-cpp test-cpp-all test-aarch64 lint format generate bench clean
 
 help:
 	@echo "make demo      take all-MiniLM-L6-v2 the whole way and write build/demo/report.html"
-	@echo "make test      the test suite (minutes);  make test-all adds the slow ones, and old and new runtimes"
+	@echo "make test      the test suite (minutes);  make test-all adds the slow ones, old and new runtimes, aarch64"
 	@echo "make lint      ruff, mypy, clang-format, generated files;  make format, make generate mend them"
 	@echo "make bench     time kernels and models against ONNX Runtime, JSON and Markdown in build/bench"
 
@@ -42,7 +42,7 @@ demo: install $(WORDNET)
 test: install test-cpp
 	$(BIN)/python -m pytest -n 2
 
-test-all: install test-cpp-all $(WORDNET)
+test-all: install test-cpp-all test-aarch64 $(WORDNET)
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
 	$(BIN)/nox
 
@@ -56,10 +56,19 @@ test-cpp-all: test-cpp
 	$(call build_cpp,$(CPP_BUILD)-thread,thread)
 	BLAST_DEPLOY_FUZZ_CASES=500 $(BIN)/ctest --test-dir $(CPP_BUILD)-thread --output-on-failure
 
+NO_AARCH64 = "aarch64-linux-gnu-g++ or qemu-aarch64 is missing; run: apt-get install g++-aarch64-linux-gnu qemu-user"
+
+# The library for 64-bit Arm, cross-built and tested in an emulator.
+test-aarch64: install
+	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null || \
+		{ echo $(NO_AARCH64) >&2; exit 1; }
+	$(call build_cpp,$(CPP_BUILD)-aarch64,,-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake)
+	BLAST_DEPLOY_FUZZ_CASES=2000 $(BIN)/ctest --test-dir $(CPP_BUILD)-aarch64 --output-on-failure
+
 comma := ,
 define build_cpp
 	$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
-		-DBLAST_DEPLOY_TESTS=ON -DBLAST_DEPLOY_WERROR=ON -DBLAST_DEPLOY_SANITIZE=$(2)
+		-DBLAST_DEPLOY_TESTS=ON -DBLAST_DEPLOY_WERROR=ON -DBLAST_DEPLOY_SANITIZE=$(2) $(3)
 	$(BIN)/cmake --build $(1)
 endef
 

@@ -33,6 +33,10 @@ BLAST_DEPLOY_INLINE Vector<uint32_t, Lanes> load_bits(const uint16_t* from) {
 
 template <int Lanes>
 BLAST_DEPLOY_INLINE Vector<float, Lanes> widen(const Bfloat16* from) {
+#if defined(__aarch64__)
+  // GCC 12 converts the vector number by number.
+  if constexpr (Lanes == 4) return (Vector<float, Lanes>)vshll_n_u16(vld1_u16(&from->bits), 16);
+#endif
   return (Vector<float, Lanes>)(load_bits<Lanes>(&from->bits) << 16);
 }
 
