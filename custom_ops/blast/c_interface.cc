@@ -53,7 +53,7 @@ int blast_deploy_blast_linear(const BlastDeployBlastSizes* sizes, int element_ty
         blast_deploy::blast::make_schedule(linear.layout, kernel.element_type, rows, threads);
     std::vector<char> scratch(linear.scratch_bytes(schedule));
     for (std::int64_t tile = 0; tile < schedule.tiles; ++tile) {
-      linear.multiply(schedule, tile, {packed, bias, x, y}, scratch.data());
+      linear.multiply(schedule, tile, {packed, bias, x, nullptr, y}, scratch.data());
     }
   });
 }

@@ -46,13 +46,16 @@ class Buffer {
 // The problem's tensors at one element type, the factors packed.
 template <typename Value>
 struct Tensors {
+  const void* residual_data() const { return residual.empty() ? nullptr : residual.data(); }
+
   Buffer<Value> packed;
-  std::vector<Value> bias, x;
+  std::vector<Value> bias, x, residual;
 
   explicit Tensors(const Problem& problem, Index misalignment = 0)
       : packed(problem.layout.size, misalignment),
         bias(stored<Value>(problem.bias)),
-        x(stored<Value>(problem.x)) {
+        x(stored<Value>(problem.x)),
+        residual(stored<Value>(problem.residual)) {
     pack(problem.layout, sizeof(Value), stored<Value>(problem.u).data(), stored<Value>(problem.s).data(),
          stored<Value>(problem.v).data(), packed.data());
   }
@@ -82,13 +85,13 @@ std::vector<double> run_typed(InstructionSet set, const Problem& problem, Index 
       divide_up(kernel.scratch_bytes(problem.layout, problem.rows, cut), static_cast<Index>(sizeof(double))),
       misalignment);
   std::vector<Value> y = fresh_output<Value>(problem);
-  const Tile tile{tensors.packed.data(), tensors.bias.data(), tensors.x.data(), problem.rows, y.data(),
+  const Tile tile{tensors.packed.data(), tensors.bias.data(),     tensors.x.data(),
+                  problem.rows,          tensors.residual_data(), y.data(),
                   scratch.data()};
   // The last share first: none may need what another of its phase does.
   for (Index chunk = 0; chunk < problem.layout.chunks; chunk += cut.chunks) {
     for (const auto phase : {kernel.project, kernel.combine}) {
-      for (Index share = cut.shares - 1; share >= 0; --share)
-        phase(problem.layout, tile, {cut, share, chunk});
+      for (Index share = cut.shares; share > 0; --share) phase(problem.layout, tile, {cut, share - 1, chunk});
     }
   }
   return widened_all(y);
@@ -104,8 +107,10 @@ std::vector<double> run_in_tiles(InstructionSet set, const Problem& problem, Ind
   std::vector<Value> y = fresh_output<Value>(problem);
   std::vector<char> scratch(linear.scratch_bytes(schedule));
   for (Index tile = schedule.tiles - 1; tile >= 0; --tile) {
-    linear.multiply(schedule, tile, {tensors.packed.data(), tensors.bias.data(), tensors.x.data(), y.data()},
-                    scratch.data());
+    linear.multiply(
+        schedule, tile,
+        {tensors.packed.data(), tensors.bias.data(), tensors.x.data(), tensors.residual_data(), y.data()},
+        scratch.data());
   }
   return widened_all(y);
 }
@@ -180,6 +185,25 @@ TEST(kernels_agree_with_double_precision) {
         CHECK(close);
       }
     }
+  }
+}
+
+TEST(a_residual_is_added) {
+  for (const Subject& subject : subjects()) {
+    for (const Sizes& sizes : kSizes) {
+      for (const Index rows : {1, 2, 15, 29}) {
+        const Problem problem = with_residual(make_problem(sizes, rows));
+        CHECK(is_close(subject, problem, subject.run(problem)));
+        CHECK(subject.run(problem) == subject.run_cut(problem, {1, 3}));
+      }
+    }
+  }
+}
+
+TEST(tiles_add_their_own_rows_of_a_residual) {
+  const Problem problem = with_residual(make_problem({97, 101, 5, 3, 13}, 201));
+  for (const Subject& subject : subjects()) {
+    CHECK(subject.tiled(subject.set, problem, 2) == subject.run(problem));
   }
 }
 

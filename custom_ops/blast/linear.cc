@@ -15,10 +15,12 @@ Tile tile_of(const Linear& linear, const Schedule& schedule, std::int64_t tile, 
   const std::int64_t first =
       tile * schedule.tile_rows * static_cast<std::int64_t>(value_bytes(linear.kernel->element_type));
   const Sizes& sizes = linear.layout.sizes;
+  const auto* const residual = static_cast<const char*>(operands.residual);
   return {operands.packed,
           operands.bias,
           static_cast<const char*>(operands.x) + first * sizes.in_features,
           schedule.rows_of(tile),
+          residual == nullptr ? nullptr : residual + first * sizes.out_features,
           static_cast<char*>(operands.y) + first * sizes.out_features,
           align(scratch)};
 }

@@ -14,8 +14,9 @@ namespace blast_deploy::blast {
 struct Operands {
   const void* packed;
   const void* bias;
-  const void* x;  // rows x in_features
-  void* y;        // rows x out_features
+  const void* x;         // rows x in_features
+  const void* residual;  // rows x out_features, or nullptr
+  void* y;               // rows x out_features
 };
 
 struct Linear {

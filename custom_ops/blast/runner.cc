@@ -99,7 +99,7 @@ void Runner::run(abi::KernelContext* context, const Linear& linear, const void* 
   const auto tasks = static_cast<std::size_t>(schedule.tiles * schedule.cut.shares);
   Job job{linear,
           schedule,
-          {packed, bias.data, x.data, y},
+          {packed, bias.data, x.data, nullptr, y},
           allocator_.get(),
           linear.scratch_bytes(schedule),
           tasks,

@@ -63,7 +63,7 @@ TEST(it_computes_a_layer_of_one_weight) {
   CHECK(FIND(blast_deploy_blast_pack)(&sizes, type, &u, &s, &v, packed.data(), error, sizeof error) == 0);
   float y = 0;
   CHECK(FIND(blast_deploy_blast_linear)(&sizes, type, sets.substr(0, sets.find(',')).c_str(), packed.data(),
-                                        &bias, &x, 1, &y, error, sizeof error) == 0);
+                                        &bias, &x, 1, &y, 1, error, sizeof error) == 0);
   CHECK(y == 211);
 }
 

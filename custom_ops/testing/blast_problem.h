@@ -57,6 +57,7 @@ struct Problem {
   Layout layout;
   std::vector<float> u, s, v, bias, x;
   Index rows;
+  std::vector<float> residual = {};  // rows x out_features, or nothing
 };
 
 // Numbers of few bits, which every element type stores exactly.
@@ -77,6 +78,14 @@ inline Problem make_problem(const Sizes& sizes, Index rows) {
           fill(m),
           fill(rows * n),
           rows};
+}
+
+inline Problem with_residual(Problem problem) {
+  std::mt19937 random(1);
+  std::uniform_int_distribution<int> uniform(-64, 64);
+  problem.residual.resize(static_cast<std::size_t>(problem.rows * problem.layout.sizes.out_features));
+  for (float& value : problem.residual) value = static_cast<float>(uniform(random)) / 8.0F;
+  return problem;
 }
 
 // y and, for a bound on its rounding error, the same sum over absolute values.
@@ -106,6 +115,11 @@ inline Expected expect(const Problem& problem) {
     for (Index out = 0; out < sizes.out_features; ++out) {
       const Index i = out / p;
       double sum = problem.bias[out], magnitude = std::abs(sum);
+      if (!problem.residual.empty()) {
+        const double residual = problem.residual[row * sizes.out_features + out];
+        sum += residual;
+        magnitude += std::abs(residual);
+      }
       for (Index k = 0; k < sizes.rank; ++k) {
         const double u = problem.u[(i * p + out % p) * sizes.rank + k];
         for (Index j = 0; j < sizes.blocks_in; ++j) {

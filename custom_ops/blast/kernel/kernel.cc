@@ -48,6 +48,7 @@ class TileProduct {
         packed_(static_cast<const Stored*>(tile.packed)),
         x_(static_cast<const Stored*>(tile.x)),
         bias_(static_cast<const Stored*>(tile.bias)),
+        residual_(static_cast<const Stored*>(tile.residual)),
         y_(static_cast<Stored*>(tile.y)) {
     clear(own(plan_.zeros), kPanelWidth);
   }
@@ -216,13 +217,18 @@ class TileProduct {
     product.out = valid >= panels * width ? in_place(y) : nullptr;
     if (product.out != nullptr) {
       product.out_stride = layout_.sizes.out_features;
+      if (residual_ != nullptr) product.residual = in_place(residual_ + column);
+      product.residual_stride = layout_.sizes.out_features;
       return multiply(width, panels, rows_, product);
     }
     product.out = own(plan_.edge);
     product.out_stride = panels * width;
     multiply(width, panels, rows_, product);
     for (Index row = 0; row < rows_; ++row) {
-      write_stored(y + row * layout_.sizes.out_features, product.out + row * product.out_stride, columns);
+      Real* const out = product.out + row * product.out_stride;
+      const Index first = row * layout_.sizes.out_features;
+      if (residual_ != nullptr) add_stored(out, residual_ + column + first, columns);
+      write_stored(y + first, out, columns);
     }
   }
 
@@ -235,6 +241,7 @@ class TileProduct {
   const Stored* const packed_;
   const Stored* const x_;
   const Stored* const bias_;
+  const Stored* const residual_;
   Stored* const y_;
 };
 

@@ -80,8 +80,16 @@ BLAST_DEPLOY_INLINE void write_stored(Narrow* to, const Real* from, Index count)
   for (Index index = 0; index < count; ++index) narrow(from[index], to + index);
 }
 
+// Adds stored numbers, at most 128.
+BLAST_DEPLOY_INLINE void add_stored(Real* to, const Stored* from, Index count) {
+  Real values[128];
+  read_stored(values, from, count);
+  for (Index index = 0; index < count; ++index) to[index] += values[index];
+}
+
 // Where stored numbers may be computed in place; nullptr where they have to be rounded.
 BLAST_DEPLOY_INLINE Real* in_place(Real* values) { return values; }
+BLAST_DEPLOY_INLINE const Real* in_place(const Real* values) { return values; }
 
 template <typename Narrow>
 BLAST_DEPLOY_INLINE Real* in_place(Narrow*) {

@@ -25,7 +25,7 @@ constexpr int kSecondLevelCache = 2;
 constexpr int kColumnVectors = kRegisters == 32 && kVectorBytes == 16 ? 4 : 2;
 constexpr int kRows = (kRegisters - kColumnVectors - 2) / kColumnVectors;
 
-// out = start + left x panel + bias for panels of one width that lie one after the other.
+// out = start + left x panel + bias + residual for panels of one width that lie one after the other.
 struct Product {
   const Real* left;  // rows x depth, kRowStride apart
   const Stored* panel;
@@ -34,8 +34,10 @@ struct Product {
   Index start_stride;  // from row to row; 0 gives all rows the same start
   Real* out;
   Index out_stride;
-  const Real* bias = nullptr;  // the same for all rows, one panel after the other; none if nullptr
-  Index panel_step = 0;        // from panel to panel
+  const Real* bias = nullptr;      // the same for all rows, one panel after the other; none if nullptr
+  const Real* residual = nullptr;  // as wide as the panels, added last; none if nullptr
+  Index residual_stride = 0;
+  Index panel_step = 0;  // from panel to panel
   Index start_step = 0;
   Index out_step = 0;
 };
@@ -84,6 +86,17 @@ BLAST_DEPLOY_INLINE void multiply_rows(const Product& product) {
       }
     }
   }
+  if (product.residual != nullptr) {
+    BLAST_DEPLOY_UNROLL
+    for (int row = 0; row < Rows; ++row) {
+      BLAST_DEPLOY_UNROLL
+      for (int p = 0; p < Panels; ++p) {
+        const Real* const residual = product.residual + row * product.residual_stride + p * Width;
+        BLAST_DEPLOY_UNROLL
+        for (int v = 0; v < Vectors; ++v) sum[row][p][v] += load<Lanes>(residual + v * Lanes);
+      }
+    }
+  }
   BLAST_DEPLOY_UNROLL
   for (int row = 0; row < Rows; ++row) {
     BLAST_DEPLOY_UNROLL
@@ -106,6 +119,7 @@ void multiply_groups(Product product) {
     product.start += lanes * vectors;
     product.out += lanes * vectors;
     if (product.bias != nullptr) product.bias += lanes * vectors;
+    if (product.residual != nullptr) product.residual += lanes * vectors;
   }
 }
 
@@ -126,6 +140,7 @@ void multiply_panel(Index rows, Product product) {
     product.left += count * kRowStride;
     product.start += count * product.start_stride;
     product.out += count * product.out_stride;
+    if (product.residual != nullptr) product.residual += count * product.residual_stride;
     rows -= count;
   }
 }
