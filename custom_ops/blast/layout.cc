@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "blast/panels.h"
+
 namespace blast_deploy::blast {
 namespace {
 
@@ -29,22 +31,6 @@ std::int64_t chunk_size(const Layout& layout, std::int64_t rank) {
   return sizes.blocks_in * panels_size(layout.block_columns, rank) +
          sizes.blocks_out * sizes.blocks_in * round_up(rank, kAlignment) +
          sizes.blocks_out * panels_size(rank, layout.block_rows);
-}
-
-// Writes rows x columns values as panels, taking value(row, column) where valid, and returns the end.
-template <typename Bits, typename Value>
-Bits* pack_panels(std::int64_t rows, std::int64_t columns, Bits* packed, Value value) {
-  for (std::int64_t first = 0, width; first < columns; first += width) {
-    width = panel_width(columns - first);
-    Bits* const end = packed + panel_size(rows, width);
-    for (std::int64_t row = 0; row < rows; ++row) {
-      for (std::int64_t column = first; column < first + width; ++column) {
-        *packed++ = column < columns ? value(row, column) : Bits{0};
-      }
-    }
-    packed = std::fill_n(packed, end - packed, Bits{0});
-  }
-  return packed;
 }
 
 // Moves values whatever they mean: zero is all bits zero in every element type.
