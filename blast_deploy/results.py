@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 Form = Literal["kernel", "body", "dense"]
 Verdict = Literal["passed", "failed", "unjudged"]
+Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,6 +238,23 @@ class QualityResult:
     protocol: str
     """What was measured on what, in a sentence."""
     metrics: tuple[QualityMetric, ...]
+
+
+class MachinePeaks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one core of a machine can do at most: the roofs under which every kernel runs.
+
+    Attributes:
+        gigaflops: Instruction set to 10^9 operations a second of float multiply-adds in registers (a
+            multiply-add counts two), for each that the machine can run, best first.
+        gigabytes_per_second: Level (``L1`` ... and ``memory``) to 10^9 bytes a second at which it is read.
+        cache_bytes: Level of cache to its size; one that other cores share counts whole.
+        cache_origin: Whether the sizes are the system's word or, where it has none, assumed.
+    """
+
+    gigaflops: dict[str, Rate]
+    gigabytes_per_second: dict[str, Rate]
+    cache_bytes: dict[str, int]
+    cache_origin: Literal["system", "assumed"]
 
 
 @dataclasses.dataclass(frozen=True)
