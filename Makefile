@@ -81,7 +81,8 @@ generate: install
 	$(BIN)/python tools/generate_contract.py
 
 bench: install
-	$(BIN)/python tools/bench_layers.py --output build/bench
+	$(BIN)/python -m tools.bench_layers --output build/bench
+	$(BIN)/python -m tools.bench_layers --threads 2 --output build/bench
 	test -d build/demo || $(MAKE) demo
 	$(BIN)/python tools/bench_models.py --demo build/demo --output build/bench
 
