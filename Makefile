@@ -52,7 +52,7 @@ test-cpp: install
 
 # 10^5 random layers under the address and undefined-behaviour sanitizers, and all of it under the thread sanitizer.
 test-cpp-all: test-cpp
-	BLAST_DEPLOY_FUZZ_CASES=50000 $(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure -R operator_test
+	BLAST_DEPLOY_FUZZ_CASES=50000 $(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure -R blast_operator_test
 	$(call build_cpp,$(CPP_BUILD)-thread,thread)
 	BLAST_DEPLOY_FUZZ_CASES=500 $(BIN)/ctest --test-dir $(CPP_BUILD)-thread --output-on-failure
 
@@ -90,7 +90,8 @@ generate: install
 	$(BIN)/python tools/generate_contract.py
 
 bench: install
-	$(BIN)/python tools/bench_layers.py --output build/bench
+	$(BIN)/python -m tools.bench_layers --output build/bench
+	$(BIN)/python -m tools.bench_layers --threads 2 --output build/bench
 	test -d build/demo || $(MAKE) demo
 	$(BIN)/python tools/bench_models.py --demo build/demo --output build/bench
 

@@ -40,6 +40,7 @@ SHORT = (
     "tests/structures/blast/test_matrix.py",
     "tests/structures/blast/test_operator.py",
     "tests/structures/blast/test_packing.py",
+    "tests/structures/dense",
     "tests/test_artifact.py",
     "tests/test_cli.py",
     "tests/test_compiler.py",

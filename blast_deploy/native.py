@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
+from blast_deploy.element_types import ONNX_NUMBERS
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 
 LIBRARY_VARIABLE = "BLAST_DEPLOY_LIBRARY"
@@ -43,6 +46,22 @@ def library_path() -> Path:
     if not path.is_file():
         raise UnsupportedMachineError(f"the operator library is missing at {path}; run: pip install .")
     return path
+
+
+def element_number(dtype: str) -> ctypes.c_int:
+    """The number by which the library knows an element type.
+
+    Raises:
+        InvalidInputError: If there are no kernels for it.
+    """
+    if dtype not in ONNX_NUMBERS:
+        raise InvalidInputError(f"there are no kernels for {dtype}; use one of {', '.join(ONNX_NUMBERS)}")
+    return ctypes.c_int(ONNX_NUMBERS[dtype])
+
+
+def address(array: NDArray[Any]) -> ctypes.c_void_p:
+    """Where an array's values lie, for a call of the library; the caller keeps the array alive."""
+    return ctypes.c_void_p(array.ctypes.data)
 
 
 class Library:

@@ -64,6 +64,9 @@ class Operator:
     doc: str
 
 
+_LAYOUT_VERSION = Attribute("layout_version", "int", "version of the packed layout")
+_INSTRUCTION_SET = Attribute("instruction_set", "string", "x86-64, x86-64-v3, x86-64-v4 or neon, as promised")
+
 _X = Input("X", "(..., in_features)", "rows to transform")
 _BIAS = Input("bias", "(out_features)", "added to every row; zeros where the layer has none")
 _Y = Input("Y", "(..., out_features)", "transformed rows")
@@ -105,8 +108,8 @@ BLAST_LINEAR_PACKED = Operator(
         Attribute("blocks_out", "int", "b1"),
         Attribute("blocks_in", "int", "b2"),
         Attribute("rank", "int", "r"),
-        Attribute("layout_version", "int", "version of the packed layout"),
-        Attribute("instruction_set", "string", "x86-64, x86-64-v3, x86-64-v4 or neon, as promised"),
+        _LAYOUT_VERSION,
+        _INSTRUCTION_SET,
     ),
     types=FLOAT_TYPES,
     kernel_types=FLOAT_TYPES,
@@ -114,4 +117,17 @@ BLAST_LINEAR_PACKED = Operator(
     doc="BlastLinear with its factors packed at compile time. The kernel reads them in place.",
 )
 
-OPERATORS = (BLAST_LINEAR, BLAST_LINEAR_PACKED)
+DENSE_LINEAR_PACKED = Operator(
+    name="DenseLinearPacked",
+    since_version=1,
+    inputs=(_X, Input("weights", "(packed_size)", "the dense weight in the kernel's own order"), _BIAS),
+    outputs=(_Y,),
+    attributes=(_IN_FEATURES, _OUT_FEATURES, _LAYOUT_VERSION, _INSTRUCTION_SET),
+    types=FLOAT_TYPES,
+    kernel_types=FLOAT_TYPES,
+    portable=False,
+    doc="Y = X W^T + bias by the BLAST kernel's own product. Benchmarks compare with it, to tell what the "
+    "structure brings from what the kernel brings.",
+)
+
+OPERATORS = (BLAST_LINEAR, BLAST_LINEAR_PACKED, DENSE_LINEAR_PACKED)

@@ -1,7 +1,5 @@
 #include "blast/c_interface.h"
 
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "blast/kernel.h"
@@ -11,20 +9,13 @@
 
 namespace {
 
-using blast_deploy::ElementType;
+using blast_deploy::element_type_of;
 using blast_deploy::report;
 using blast_deploy::blast::Layout;
 
 Layout plan(const BlastDeployBlastSizes& sizes) {
   const auto& [m, n, b1, b2, rank] = sizes.values;
   return blast_deploy::blast::plan({m, n, b1, b2, rank});
-}
-
-ElementType element_type_of(int number) {
-  for (const ElementType type : blast_deploy::kElementTypes) {
-    if (static_cast<int>(type) == number) return type;
-  }
-  throw std::invalid_argument("there are no kernels for element type " + std::to_string(number));
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "blast/panels.h"
+
 namespace blast_deploy::blast {
 namespace {
 
@@ -22,22 +24,6 @@ bool exceeds_limit(std::int64_t a, std::int64_t b, std::int64_t c) {
   std::int64_t product = 0;
   return __builtin_mul_overflow(a, b, &product) || __builtin_mul_overflow(product, c, &product) ||
          product > kLargestPacked;
-}
-
-// Writes rows x columns values as panels, taking value(row, column) where valid, and returns the end.
-template <typename Bits, typename Value>
-Bits* pack_panels(std::int64_t rows, std::int64_t columns, Bits* packed, Value value) {
-  for (std::int64_t first = 0, width; first < columns; first += width) {
-    width = panel_width(columns - first);
-    Bits* const end = packed + panel_size(rows, width);
-    for (std::int64_t row = 0; row < rows; ++row) {
-      for (std::int64_t column = first; column < first + width; ++column) {
-        *packed++ = column < columns ? value(row, column) : Bits{0};
-      }
-    }
-    packed = std::fill_n(packed, end - packed, Bits{0});
-  }
-  return packed;
 }
 
 // Moves values whatever they mean: zero is all bits zero in every element type.

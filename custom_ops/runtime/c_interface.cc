@@ -1,9 +1,17 @@
 #include "runtime/c_interface.h"
 
+#include <stdexcept>
 #include <string>
 
 #include "runtime/instruction_set.h"
 #include "runtime/registration.h"
+
+blast_deploy::ElementType blast_deploy::element_type_of(int number) {
+  for (const ElementType type : kElementTypes) {
+    if (static_cast<int>(type) == number) return type;
+  }
+  throw std::invalid_argument("there are no kernels for element type " + std::to_string(number));
+}
 
 const char* blast_deploy_version() { return BLAST_DEPLOY_VERSION; }
 

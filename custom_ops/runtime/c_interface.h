@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <exception>
 
+#include "runtime/element_type.h"
+
 #define BLAST_DEPLOY_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace blast_deploy {
@@ -31,6 +33,9 @@ int report(const TextBuffer& error, Body body) noexcept {
   }
   return 1;
 }
+
+// The element type of ONNX's number; throws std::invalid_argument if there are no kernels for it.
+ElementType element_type_of(int number);
 
 }  // namespace blast_deploy
 

@@ -53,4 +53,24 @@ constexpr ElementType kKernelTypes[] = {
 };
 }  // namespace blast_linear_packed
 
+namespace dense_linear_packed {
+constexpr char kName[] = "DenseLinearPacked";
+constexpr int kSinceVersion = 1;
+constexpr std::size_t kInputs = 3;
+constexpr std::size_t kOutputs = 1;
+constexpr std::size_t kInputX = 0;
+constexpr std::size_t kInputWeights = 1;
+constexpr std::size_t kInputBias = 2;
+constexpr char kAttributeInFeatures[] = "in_features";
+constexpr char kAttributeOutFeatures[] = "out_features";
+constexpr char kAttributeLayoutVersion[] = "layout_version";
+constexpr char kAttributeInstructionSet[] = "instruction_set";
+constexpr ElementType kKernelTypes[] = {
+    ElementType::kFloat,
+    ElementType::kFloat16,
+    ElementType::kDouble,
+    ElementType::kBfloat16,
+};
+}  // namespace dense_linear_packed
+
 }  // namespace blast_deploy::contract

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "blast/operator.h"
+#include "dense/operator.h"
 #include "runtime/api.h"
 #include "runtime/contract.h"
 #include "runtime/custom_operator.h"
@@ -21,6 +22,9 @@ class Operators {
     }
     for (const ElementType type : contract::blast_linear_packed::kKernelTypes) {
       records_.push_back(make_operator<blast::PackedLinearOperator>(table, type));
+    }
+    for (const ElementType type : contract::dense_linear_packed::kKernelTypes) {
+      records_.push_back(make_operator<dense::PackedLinearOperator>(table, type));
     }
   }
 

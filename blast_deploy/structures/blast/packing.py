@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blast_deploy.element_types import ONNX_NUMBERS, numpy_dtype
+from blast_deploy.element_types import numpy_dtype
 from blast_deploy.errors import InvalidInputError
-from blast_deploy.native import Library
+from blast_deploy.native import Library, address, element_number
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
 LAYOUT_VERSION = 1
@@ -60,9 +60,9 @@ def pack(matrix: BlastMatrix, dtype: str | None = None) -> Packed:
     Library().call(
         "blast_deploy_blast_pack",
         _sizes(*sizes),
-        _element_number(element.name),
-        *map(_address, factors),
-        _address(packed),
+        element_number(element.name),
+        *map(address, factors),
+        address(packed),
     )
     return packed
 
@@ -138,13 +138,13 @@ def linear(
     Library().call(
         "blast_deploy_blast_linear",
         _sizes(out_features, in_features, blocks, rank),
-        _element_number(packed.dtype.name),
+        element_number(packed.dtype.name),
         instruction_set.encode(),
-        _address(packed),
-        _address(bias),
-        _address(x),
+        address(packed),
+        address(bias),
+        address(x),
         ctypes.c_int64(x.shape[0]),
-        _address(y),
+        address(y),
         ctypes.c_int64(threads),
     )
     return y
@@ -196,13 +196,3 @@ def _sizes(
     out_features: int, in_features: int, blocks: tuple[int, int], rank: int
 ) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * 5)(out_features, in_features, *blocks, rank)
-
-
-def _element_number(dtype: str) -> ctypes.c_int:
-    if dtype not in ONNX_NUMBERS:
-        raise InvalidInputError(f"there are no kernels for {dtype}; use one of {', '.join(ONNX_NUMBERS)}")
-    return ctypes.c_int(ONNX_NUMBERS[dtype])
-
-
-def _address(array: Packed) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)

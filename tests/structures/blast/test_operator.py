@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from blast_deploy.runtime import release
 from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.blast.operator import function, function_proto, schema
-from blast_deploy.structures.contract import BLAST_LINEAR, BLAST_LINEAR_PACKED, DOMAIN, OPSET, Operator
+from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN, OPERATORS, OPSET, Operator
 
 LEVELS = ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL")
 
@@ -45,7 +45,7 @@ def model(leading: list[str], width: int | str = 5, dtype: Any = np.float32) -> 
     return helper.make_model(graph, functions=[function_proto()], opset_imports=opsets, ir_version=10)
 
 
-@pytest.mark.parametrize("operator", [BLAST_LINEAR, BLAST_LINEAR_PACKED])
+@pytest.mark.parametrize("operator", OPERATORS)
 def test_schema_is_the_contract(operator: Operator) -> None:
     found = schema(operator)
     assert (found.domain, found.name, found.since_version) == (DOMAIN, operator.name, operator.since_version)

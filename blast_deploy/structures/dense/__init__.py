@@ -1,0 +1,1 @@
+"""The dense matrix by the kernels' own product, to compare structures with."""
