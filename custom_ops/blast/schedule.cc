@@ -41,16 +41,20 @@ std::int64_t count_chunks(const Layout& layout, ElementType type, std::int64_t r
 
 }  // namespace
 
-Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads) {
-  if (rows == 0) return {0, 0, 0, {1, 1}};
-  // As many tiles for each thread, where they stay large enough.
+Tiling tile_rows(std::int64_t rows, std::int64_t threads) {
+  if (rows == 0) return {0, 0, 0};
   const std::int64_t fewest = divide_up(rows, kLargestTile);
-  std::int64_t tiles = larger(fewest, smaller(round_up(fewest, threads), rows / kSmallestTile));
-  const std::int64_t tile_rows = divide_up(rows, tiles);
-  tiles = divide_up(rows, tile_rows);
-  const std::int64_t shares = count_shares(layout, type, tile_rows, threads / tiles);
-  const std::int64_t chunks = shares == 1 ? 1 : count_chunks(layout, type, tile_rows);
-  return {rows, tile_rows, tiles, {chunks, shares}};
+  const std::int64_t tiles = larger(fewest, smaller(round_up(fewest, threads), rows / kSmallestTile));
+  const std::int64_t size = divide_up(rows, tiles);
+  return {rows, size, divide_up(rows, size)};
+}
+
+Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads) {
+  const Tiling tiling = tile_rows(rows, threads);
+  if (rows == 0) return {tiling, {1, 1}};
+  const std::int64_t shares = count_shares(layout, type, tiling.tile_rows, threads / tiling.tiles);
+  const std::int64_t chunks = shares == 1 ? 1 : count_chunks(layout, type, tiling.tile_rows);
+  return {tiling, {chunks, shares}};
 }
 
 }  // namespace blast_deploy::blast

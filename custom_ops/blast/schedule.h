@@ -19,14 +19,21 @@ struct Machine {
 // The machine that this process runs on.
 Machine this_machine();
 
-// Rows in tiles of equal size, but the last; of each tile, how its phases are cut.
-struct Schedule {
+// Rows in tiles of equal size, but the last.
+struct Tiling {
   std::int64_t rows;
   std::int64_t tile_rows;
   std::int64_t tiles;
-  Cut cut;
 
   std::int64_t rows_of(std::int64_t tile) const { return smaller(tile_rows, rows - tile * tile_rows); }
+};
+
+// As many tiles for each thread, where they stay large enough.
+Tiling tile_rows(std::int64_t rows, std::int64_t threads);
+
+// Tiles, and how the phases of each are cut.
+struct Schedule : Tiling {
+  Cut cut;
 };
 
 // Cuts a layer for threads that may work at the same time.

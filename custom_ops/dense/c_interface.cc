@@ -31,7 +31,7 @@ int blast_deploy_dense_linear(std::int64_t out_features, std::int64_t in_feature
     const auto set = blast_deploy::require_instruction_set(instruction_set);
     const auto& kernel = blast_deploy::dense::kernel_for(set, element_type_of(element_type));
     const blast_deploy::dense::Linear linear{plan(out_features, in_features), &kernel};
-    const auto tiling = blast_deploy::blast::tile_rows(rows);
+    const auto tiling = blast_deploy::blast::tile_rows(rows, 1);
     std::vector<char> scratch(linear.scratch_bytes(tiling));
     for (std::int64_t tile = 0; tile < tiling.tiles; ++tile) {
       linear.multiply(tiling, tile, packed, bias, x, y, scratch.data());

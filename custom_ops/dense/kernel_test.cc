@@ -25,7 +25,7 @@ std::vector<double> run(InstructionSet set, const Problem& problem) {
   const auto bias = blast::stored<Value>(problem.bias);
   const auto x = blast::stored<Value>(problem.x);
   std::vector<Value> y(static_cast<std::size_t>(problem.rows * problem.layout.out_features), nan);
-  const Tiling tiling = blast::tile_rows(problem.rows);
+  const Tiling tiling = blast::tile_rows(problem.rows, 2);
   std::vector<double> scratch(linear.scratch_bytes(tiling) / sizeof(double), kNan);
   for (Index tile = tiling.tiles - 1; tile >= 0; --tile) {
     linear.multiply(tiling, tile, packed.data(), bias.data(), x.data(), y.data(), scratch.data());

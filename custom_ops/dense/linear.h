@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "blast/linear.h"
+#include "blast/schedule.h"
 #include "dense/kernel.h"
 #include "dense/layout.h"
 

@@ -21,12 +21,14 @@ struct Job {
   const void* x;
   void* y;
   abi::Allocator* allocator;
+  Attendance attendance;
   std::atomic<bool> out_of_memory{false};
 };
 
 // Called by ONNX Runtime's threads, which no exception may reach.
 void run_tile(void* data, std::size_t index) noexcept {
   Job& job = *static_cast<Job*>(data);
+  job.attendance.sign(index);
   try {
     const blast::Scratch scratch(job.allocator, job.linear.scratch_bytes(job.tiling));
     job.linear.multiply(job.tiling, static_cast<std::int64_t>(index), job.packed, job.bias, job.x, job.y,
@@ -56,7 +58,7 @@ void check_weights(const Tensor& weights, const Layout& layout) {
 }  // namespace
 
 PackedLinearOperator::PackedLinearOperator(const Node& node, ElementType type)
-    : api_(node.api()), allocator_(node.allocator()) {
+    : api_(node.api()), allocator_(node.allocator()), threads_(usable_processors()) {
   const std::int64_t version = node.integer(packed::kAttributeLayoutVersion);
   if (version != kLayoutVersion) {
     throw std::invalid_argument("the weight was packed in layout " + std::to_string(version) +
@@ -89,14 +91,16 @@ void PackedLinearOperator::compute(abi::KernelContext* context) const {
   if (rows == 0) return;
 
   const void* const packed = packed_ != nullptr ? packed_ : weights.data;
-  Job job{linear_, blast::tile_rows(rows), packed, bias.data, x.data, y, allocator_.get()};
-  if (job.tiling.tiles == 1) {
+  const Tiling tiling = blast::tile_rows(rows, threads_.next());
+  const auto tiles = static_cast<std::size_t>(tiling.tiles);
+  Job job{linear_, tiling, packed, bias.data, x.data, y, allocator_.get(), Attendance(tiles)};
+  if (tiles == 1) {
     run_tile(&job, 0);
   } else {
-    const auto tiles = static_cast<std::size_t>(job.tiling.tiles);
     api_.check(abi::kParallelFor, context, run_tile, tiles, std::size_t{0}, &job);
   }
   if (job.out_of_memory) throw Failure(abi::kFail, "no memory for the scratch tiles of a dense layer");
+  threads_.observe(job.attendance.count());
 }
 
 void PackedLinearOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* context) {

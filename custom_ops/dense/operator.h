@@ -7,6 +7,8 @@
 #include "runtime/contract.h"
 #include "runtime/element_type.h"
 #include "runtime/node.h"
+#include "runtime/processors.h"
+#include "runtime/threads.h"
 
 namespace blast_deploy::dense {
 
@@ -26,6 +28,7 @@ class PackedLinearOperator {
  private:
   Api api_;
   Owned<abi::Allocator> allocator_;
+  mutable ThreadEstimate threads_;
   const void* packed_ = nullptr;  // where the weight is constant
   Linear linear_{};
 };
