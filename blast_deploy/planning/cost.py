@@ -52,8 +52,8 @@ def amounts(form: Form, layer: LinearLayer, rows: int) -> Amounts:
     effort = max(1.0, width / _FLOAT_BYTES)
     return Amounts(
         blocks=work.blocks * rows / 1e3,
-        operations=work.flops_per_row * computed_rows * effort / 1e3,
-        weights=work.weights * width / 1e3,
+        operations=(work.flops_per_row + 2 * work.padding) * computed_rows * effort / 1e3,
+        weights=(work.weights + work.padding) * width / 1e3,
         values=2 * work.values_per_row * rows * width / 1e3,
     )
 

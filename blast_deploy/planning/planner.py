@@ -38,11 +38,12 @@ def uncached_forms(layers: Sequence[LinearLayer], target: Target) -> frozenset[F
     memory = target.costs.memory
     if memory is None:
         return frozenset()
-    sizes = {
-        form: sum(layer.work[form].weights * numpy_dtype(layer.dtype).itemsize for layer in layers)
-        for form in FORMS
-    }
-    return frozenset(form for form, size in sizes.items() if size > memory.last_cache_bytes)
+    sizes = dict.fromkeys(FORMS, 0)
+    for layer in layers:
+        for form in FORMS:
+            work = layer.work[form]
+            sizes[form] += (work.weights + work.padding) * numpy_dtype(layer.dtype).itemsize
+    return frozenset(form for form in FORMS if sizes[form] > memory.last_cache_bytes)
 
 
 def plan_layer(

@@ -26,11 +26,12 @@ class FormWork:
     """What one call of a form does.
 
     Attributes:
-        weights: Values that are read once a call, bias excluded.
+        weights: Stored values that are read once a call, bias and padding excluded.
         flops_per_row: Operations for one row (a multiply-add counts two).
         values_per_row: Values written for one row, intermediate ones and the output.
         rows_at_once: Rows that cost as much together as one of them alone.
         blocks: Blocks of the outer factors, each of which is a product of its own.
+        padding: Zeros that are read, and for each row calculated with, beside the weights.
     """
 
     weights: int
@@ -38,6 +39,7 @@ class FormWork:
     values_per_row: int
     rows_at_once: int = 1
     blocks: int = 0
+    padding: int = 0
 
 
 def work(form: Form, out_features: int, in_features: int, blocks: tuple[int, int], rank: int) -> FormWork:
@@ -51,12 +53,14 @@ def work(form: Form, out_features: int, in_features: int, blocks: tuple[int, int
     if form == "dense":
         weights = out_features * in_features
         return FormWork(weights, 2 * weights, out_features)
-    if form == "kernel":
-        weights = _padded_parameters(out_features, in_features, blocks, rank)
-        return FormWork(weights, 2 * weights, out_features, blocks=sum(blocks))
     structured = cost(out_features, in_features, blocks, rank)
+    weights, flops_per_row = structured.parameters, structured.flops_per_row
+    if form == "kernel":
+        # Blocks that reach past the edge are read whole; their padding counts too.
+        padding = max(0, _padded_parameters(out_features, in_features, blocks, rank) - weights)
+        return FormWork(weights, flops_per_row, out_features, blocks=sum(blocks), padding=padding)
     written = in_features + rank * sum(blocks) + 3 * out_features
-    return FormWork(structured.parameters, structured.flops_per_row, written, _ROW_GROUP, sum(blocks))
+    return FormWork(weights, flops_per_row, written, _ROW_GROUP, sum(blocks))
 
 
 def _padded_parameters(out_features: int, in_features: int, blocks: tuple[int, int], rank: int) -> int:
