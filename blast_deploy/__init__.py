@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blast_deploy.bench.benchmark import benchmark
+    from blast_deploy.calibration.calibrate import calibrate
     from blast_deploy.checkpoints.folder import load, save
     from blast_deploy.compiler import compile
     from blast_deploy.compression.compress import compress
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BlastLinear": "blast_deploy.structures.blast.module",
     "benchmark": "blast_deploy.bench.benchmark",
+    "calibrate": "blast_deploy.calibration.calibrate",
     "compile": "blast_deploy.compiler",
     "compress": "blast_deploy.compression.compress",
     "diagnose": "blast_deploy.doctor",
@@ -45,6 +47,7 @@ _HOMES = {
 __all__ = [
     "BlastLinear",
     "benchmark",
+    "calibrate",
     "compile",
     "compress",
     "diagnose",

@@ -15,7 +15,7 @@ from blast_deploy.console.progress import track
 from blast_deploy.console.values import parse_blocks
 
 FAILED, UNJUDGED = 1, 3
-"""Exit codes of verify; doctor uses the first too."""
+"""Exit codes of verify; doctor uses them too, the second where a calibration could not be judged."""
 _VERDICTS = {"passed": 0, "failed": FAILED, "unjudged": UNJUDGED}
 
 app = typer.Typer(
@@ -221,10 +221,30 @@ def targets(force: Force = False, json: Json = None) -> None:
     tables.print_targets(result)
 
 
-@app.command(epilog="Example: blast-deploy doctor")
-def doctor(force: Force = False, json: Json = None) -> None:
+@app.command(epilog="Example: blast-deploy doctor --calibrate mine.toml, then compile --target mine.toml")
+def doctor(
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Measure this machine (a minute) and write a target for it."),
+    ] = None,
+    instruction_set: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Kernels to calibrate with; the best by default.")
+    ] = None,
+    force: Force = False,
+    json: Json = None,
+) -> None:
     """Show what this machine and installation have: exit 1 if something needed is missing."""
-    check_file(json, force=force)
+    check_file(json, force=force, others=[calibrate] if calibrate else [])
+    if calibrate is not None:
+        with track() as progress:
+            measured = bd.calibrate(
+                calibrate, instruction_set=instruction_set, force=force, progress=progress
+            )
+        write_file(measured, json)
+        tables.print_calibration(measured)
+        raise typer.Exit(UNJUDGED if measured.reasons else 0)
+    if instruction_set is not None:
+        raise typer.BadParameter("--instruction-set means nothing without --calibrate; give both or neither")
     result = bd.diagnose()
     write_file(result, json)
     tables.print_diagnosis(result)

@@ -258,6 +258,39 @@ class MachinePeaks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclasses.dataclass(frozen=True)
+class FittedForm:
+    """Constants of one form's time model, and how well it gives the times that were measured."""
+
+    form: Form
+    constants: dict[str, float]
+    lowest: float
+    """Least modelled over measured time of all cases."""
+    median: float
+    highest: float
+    within_tenth: float
+    """Share of the cases whose modelled time is within 10% of the measured one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationResult:
+    """What a machine's calibration found, and the target file that it was written to."""
+
+    path: Path | None
+    """None where it could not be judged: nothing is written then."""
+    instruction_set: str
+    machine: dict[str, str]
+    load: float | None
+    """Mean CPUs' worth of other processes' work meanwhile; None if unknown."""
+    reasons: tuple[str, ...]
+    """Why it could not be judged; empty when it could."""
+    cases: int
+    """Layers and rows that were timed."""
+    seconds: float
+    peaks: MachinePeaks | None
+    forms: tuple[FittedForm, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportResult:
     """A self-contained HTML page."""
 

@@ -12,10 +12,14 @@ import msgspec
 
 from blast_deploy.backends.registry import load_backend
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.results import MachinePeaks
 
 _FILES = "blast_deploy.target_files"
 Positive = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
 """Bounded, so that no time that follows is infinite: JSON has no word for that, and manifests are JSON."""
+
+
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
 class FormCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,12 +28,49 @@ class FormCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         call_microseconds: Time of a call that does nothing.
         gigaflops: Rate of arithmetic, 10^9 operations a second (a multiply-add counts two).
-        gigabytes_per_second: Rate at which weights and intermediate values move.
+        gigabytes_per_second: Rate at which weights are read from the caches that all cores share.
+        block_nanoseconds: Time that each block of the factors adds for each row, however small it is.
+        values_gigabytes_per_second: Rate at which intermediate values and the output move; None where it is
+            that of the weights.
     """
 
     call_microseconds: Positive
     gigaflops: Positive
     gigabytes_per_second: Positive
+    block_nanoseconds: NotNegative = 0.0
+    values_gigabytes_per_second: Positive | None = None
+
+
+class MemoryCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What weights cost that no cache holds: those of a whole model are read anew in every run.
+
+    Attributes:
+        last_cache_bytes: Weights of a model that the last cache holds.
+        cache_gigabytes_per_second: Rate at which a core reads from that cache.
+        gigabytes_per_second: Rate at which a core reads from memory.
+    """
+
+    last_cache_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**50)]
+    cache_gigabytes_per_second: Positive
+    gigabytes_per_second: Positive
+
+
+class ScheduleCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the packed kernel's schedule goes by: its path, its tiles, and when threads pay.
+
+    Attributes:
+        largest_tile_rows: Most rows that one pass over the weights computes.
+        few_rows: Most rows that the path for few rows computes.
+        handoff_microseconds: What it costs to hand a part of the work to another thread of the runtime's
+            pool and wait for it; a part that is shorter is not worth another thread.
+        second_level_cache_bytes: A core's own second-level cache, which a tile's intermediate values share
+            with the weights that stream through.
+    """
+
+    largest_tile_rows: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    few_rows: Annotated[int, msgspec.Meta(ge=0, le=4096)]
+    handoff_microseconds: NotNegative
+    second_level_cache_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,12 +81,16 @@ class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kernel: The operator library's packed kernel; None where the target has none.
         body: The operator's function body in standard operators.
         dense: The multiplied-out weight in the runtime's own operators.
+        memory: What weights cost that no cache holds; None where all models are taken to fit.
+        schedule: What the packed kernel's schedule goes by; None leaves it to the library.
     """
 
     origin: str
     body: FormCosts
     dense: FormCosts
     kernel: FormCosts | None = None
+    memory: MemoryCosts | None = None
+    schedule: ScheduleCosts | None = None
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +102,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         backend: The backend that lowers for it; see ``backends/registry.py``.
         costs: Constants for the planner.
         options: Settings of the backend, checked by it.
+        peaks: What a core of the machine that the costs were measured on can do at most, for the reader.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -64,6 +110,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backend: str
     costs: Costs
     options: dict[str, Any] = msgspec.field(default_factory=dict)
+    peaks: MachinePeaks | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 # A module may import from its own layer and from those after it.
 LAYERS = (
     ("cli", "console"),
-    ("demo",),
+    ("demo", "calibration"),
     ("compression", "exporter", "compiler", "verification", "bench", "reporting", "inspection", "doctor"),
     (
         *("planning", "passes", "families", "checkpoints", "artifact", "runner", "backends", "targets"),

@@ -66,6 +66,22 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
             'gigaflops = "many" #',
             r"mine\.toml .*`float`, got `str`.*`costs\.body\.gigaflops`",
         ),
+        (
+            "[costs.dense]",
+            "[costs.schedule]\nlargest_tile_rows = 0\n[costs.dense]",
+            r"mine\.toml .*`costs\.schedule\.largest_tile_rows`",
+        ),
+        ("last_cache_bytes = ", "last_cache_bytes = -1 #", r"mine\.toml .*`costs\.memory\.last_cache_bytes`"),
+        (
+            "[costs.memory]",
+            "[peaks]\nwatts = 5\n[costs.memory]",
+            r"mine\.toml .*unknown field `watts`, at `peaks`",
+        ),
+        (
+            "block_nanoseconds = ",
+            "block_nanoseconds = -1 #",
+            r"mine\.toml .*`costs\.body\.block_nanoseconds`",
+        ),
         ('backend = "onnxruntime"', 'backend = "magic"', r"mine\.toml .*no backend 'magic'.*onnxruntime"),
         ('name = "cpu-stock"', 'name = "CPU stock"', r"mine\.toml .*`name`"),
         ("[options]", "[options", r"mine\.toml is not valid TOML"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from blast_deploy.results import (
     BenchmarkResult,
+    CalibrationResult,
     Comparison,
     CompileResult,
     CompressionResult,
@@ -199,6 +200,34 @@ def print_diagnosis(result: Diagnosis) -> None:
     ]
     print_table("installation", ("part", "state", "detail", "remedy"), rows)
     print("nothing that is needed is missing" if result.healthy else "something that is needed is missing")
+
+
+def print_calibration(result: CalibrationResult) -> None:
+    """Print the machine's peaks, and each form's constants with how well they fit."""
+    if result.peaks is not None:
+        rates = [(name, f"{rate:.1f} GFLOP/s") for name, rate in result.peaks.gigaflops.items()]
+        rates += [
+            (f"reading {level}", f"{rate:.1f} GB/s")
+            for level, rate in result.peaks.gigabytes_per_second.items()
+        ]
+        print_table("peaks of one core", ("what", ">at most"), rates)
+    rows = [
+        (
+            each.form,
+            ", ".join(f"{name} {value:.3g}" for name, value in each.constants.items()),
+            f"{each.lowest:.2f} to {each.highest:.2f}",
+            _percent(each.within_tenth),
+        )
+        for each in result.forms
+    ]
+    headers = ("form", "constants", ">modelled over measured", ">within 10%")
+    print_table(f"{result.cases} cases, {result.instruction_set}", headers, rows)
+    load = "unknown" if result.load is None else f"{result.load:.2f} CPUs"
+    print(f"{result.seconds:.0f} s; other work meanwhile: {load}")
+    for reason in result.reasons:
+        print(f"not judged: {reason}")
+    if result.path is not None:
+        print(f"written to {result.path}; use it as --target {result.path}")
 
 
 def _print_comparisons(title: str, comparisons: Sequence[Comparison], kernels: dict[str, str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from blast_deploy.backends.registry import load_backend
+from blast_deploy.element_types import numpy_dtype
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.planning.cost import typical_microseconds
 from blast_deploy.planning.layer import LinearLayer, RowRange
@@ -25,20 +26,36 @@ def plan(layers: Sequence[LinearLayer], target: Target, rows: Mapping[str, RowRa
     Raises:
         InvalidInputError: If the target's backend accepts no form of some layer.
     """
-    planned = tuple(plan_layer(layer, target, rows[layer.name]) for layer in layers)
+    uncached = uncached_forms(layers, target)
+    planned = tuple(plan_layer(layer, target, rows[layer.name], uncached) for layer in layers)
     ranges = [rows[layer.name] for layer in layers] or [(0, 0)]
     span = min(low for low, _ in ranges), max(high for _, high in ranges)
     return Plan(target=target.name, rows=span, layers=planned)
 
 
-def plan_layer(layer: LinearLayer, target: Target, rows: RowRange) -> LayerPlan:
-    """Choose the form of one layer; see ``plan``."""
+def uncached_forms(layers: Sequence[LinearLayer], target: Target) -> frozenset[Form]:
+    """The forms in which the weights of all layers together leave no room in the last cache."""
+    memory = target.costs.memory
+    if memory is None:
+        return frozenset()
+    sizes = dict.fromkeys(FORMS, 0)
+    for layer in layers:
+        for form in FORMS:
+            work = layer.work[form]
+            sizes[form] += (work.weights + work.padding) * numpy_dtype(layer.dtype).itemsize
+    return frozenset(form for form in FORMS if sizes[form] > memory.last_cache_bytes)
+
+
+def plan_layer(
+    layer: LinearLayer, target: Target, rows: RowRange, uncached: Collection[Form] = ()
+) -> LayerPlan:
+    """Choose the form of one layer, some forms of which read their weights from memory; see ``plan``."""
     rejected = {each.form: each for each in load_backend(target.backend).rejected_forms(target, layer)}
     for form in FORMS:
         if form not in rejected and getattr(target.costs, form) is None:
             rejected[form] = Rejected(form, f"target {target.name} gives no cost for this form")
     accepted = tuple(
-        Accepted(form, round(typical_microseconds(form, layer, rows, target.costs), 3))
+        Accepted(form, round(_typical(form, layer, rows, target, form in uncached), 3))
         for form in FORMS
         if form not in rejected
     )
@@ -56,6 +73,10 @@ def plan_layer(layer: LinearLayer, target: Target, rows: RowRange) -> LayerPlan:
         accepted=accepted,
         rejected=tuple(rejected.values()),
     )
+
+
+def _typical(form: Form, layer: LinearLayer, rows: RowRange, target: Target, from_memory: bool) -> float:
+    return typical_microseconds(form, layer, rows, target.costs, from_memory=from_memory)
 
 
 def _reason(

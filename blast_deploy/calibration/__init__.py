@@ -1,0 +1,1 @@
+"""Measures what a machine's target file says of it."""

@@ -1,0 +1,84 @@
+"""What the kernel's schedule goes by on this machine; see ``targets.ScheduleCosts``."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from blast_deploy.bench.caches import TYPICAL
+from blast_deploy.bench.load import usable_cpus
+from blast_deploy.bench.timing import Call
+from blast_deploy.calibration.session import bound_call
+from blast_deploy.structures import contract
+from blast_deploy.targets import ScheduleCosts
+
+LARGEST_TILE_ROWS = 70
+FEW_ROWS = 3
+"""The library's own, which calibration cannot vary: see custom_ops/blast/linear.cc and kernel/product.h."""
+USUAL_HANDOFF = 5.0
+"""Microseconds, where there is no second CPU to hand anything to."""
+_WIDTH = 64
+_STEPS = 64
+
+
+def measure_schedule(caches: dict[str, int], runs: int) -> ScheduleCosts:
+    """Measure what can be measured, and state the library's own constants.
+
+    Args:
+        caches: Level of cache to its bytes.
+        runs: Of each number of threads.
+    """
+    return ScheduleCosts(
+        largest_tile_rows=LARGEST_TILE_ROWS,
+        few_rows=FEW_ROWS,
+        handoff_microseconds=float(f"{_handoff_microseconds(runs):.2g}"),
+        second_level_cache_bytes=caches.get("L2", TYPICAL["L2"]),
+    )
+
+
+def _handoff_microseconds(runs: int) -> float:
+    """What a product takes longer with two threads than half of its time with one.
+
+    The products are so small that handing over is most of their time, and large enough that ONNX Runtime
+    cuts them in two. They follow each other as a model's do, so that its threads are awake. Least wall
+    times: whatever else runs here only adds to them.
+    """
+    if len(usable_cpus()) < 2:
+        return USUAL_HANDOFF
+    x = np.ones((_WIDTH, _WIDTH), np.float32)
+    calls = {threads: bound_call(_chain(), x, _WIDTH, threads) for threads in (1, 2)}
+    least = dict.fromkeys(calls, float("inf"))
+    for _ in range(runs):
+        for threads, call in calls.items():
+            least[threads] = min(least[threads], _microseconds(call))
+    return max(0.0, (least[2] - least[1] / 2) / _STEPS)
+
+
+def _chain() -> bytes:
+    """Products that follow each other: X times the identity, again and again."""
+    names = ["X", *(f"step{index}" for index in range(_STEPS - 1)), "Y"]
+    nodes = [
+        helper.make_node("MatMul", [before, "identity"], [after])
+        for before, after in itertools.pairwise(names)
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [_WIDTH, _WIDTH]) for name in ("X", "Y")
+    ]
+    identity = numpy_helper.from_array(np.eye(_WIDTH, dtype=np.float32), "identity")
+    model = helper.make_model(
+        helper.make_graph(nodes, "chain", ends[:1], ends[1:], [identity]),
+        opset_imports=[helper.make_opsetid("", contract.OPSET)],
+        ir_version=contract.IR_VERSION,
+    )
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _microseconds(call: Call) -> float:
+    begun = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - begun) / 1e3
