@@ -46,7 +46,8 @@ def reference() -> str:
         "",
         f"Domain `{contract.DOMAIN}`, version {contract.DOMAIN_VERSION}; portable files use ONNX opset "
         f"{contract.OPSET} and IR version {contract.IR_VERSION}.",
-        "All inputs and attributes are required. `T` is one float type that all inputs and outputs share.",
+        "All inputs and attributes are required unless they are said not to be. `T` is one float type that all "
+        "inputs and outputs share.",
     ]
     for operator in contract.OPERATORS:
         lines += ["", *_operator_reference(operator)]
@@ -69,6 +70,7 @@ def _operator_namespace(operator: contract.Operator) -> list[str]:
         f'constexpr char kName[] = "{operator.name}";',
         f"constexpr int kSinceVersion = {operator.since_version};",
         f"constexpr std::size_t kInputs = {len(operator.inputs)};",
+        f"constexpr std::size_t kRequiredInputs = {sum(not value.optional for value in operator.inputs)};",
         f"constexpr std::size_t kOutputs = {len(operator.outputs)};",
         *(
             f"constexpr std::size_t {_constant('input_' + value.name)} = {position};"
@@ -104,11 +106,13 @@ def _operator_reference(operator: contract.Operator) -> list[str]:
         "| | name | type | shape | |",
         "|---|---|---|---|---|",
         *(
-            f"| {kind} | `{value.name}` | {value.type} | `{value.shape}` | {value.doc} |"
+            f"| {kind} | `{value.name}` | {value.type} | `{value.shape}` | "
+            f"{value.doc}{' (optional)' if value.optional else ''} |"
             for kind, value in values
         ),
         *(
-            f"| attribute | `{attribute.name}` | {attribute.type} | | {attribute.doc} |"
+            f"| attribute | `{attribute.name}` | {attribute.type} | | {attribute.doc}"
+            f"{'' if attribute.default is None else f' (default: {attribute.default})'} |"
             for attribute in operator.attributes
         ),
     ]

@@ -26,15 +26,17 @@ class Input:
     shape: str
     doc: str
     type: Literal["T"] = "T"
+    optional: bool = False
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One required operator attribute."""
+    """One operator attribute; required where it has no default."""
 
     name: str
     type: Literal["int", "string"]
     doc: str
+    default: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class Operator:
     Attributes:
         name: Operator type in domain ``ai.blast``.
         since_version: Domain version that introduced this meaning.
-        inputs: All required, in order.
+        inputs: In order, optional ones last.
         outputs: In order.
-        attributes: All required.
+        attributes: Those with a default may be left out.
         types: ONNX element types that ``T`` may be.
         kernel_types: Those that the operator library computes; the rest run as the function body.
         portable: Whether it may stand in a portable file (then it has a function body).
@@ -100,6 +102,7 @@ BLAST_LINEAR_PACKED = Operator(
         _X,
         Input("factors", "(packed_size)", "U, S and V in the kernel's own order"),
         _BIAS,
+        Input("residual", "(..., out_features)", "added to Y last", optional=True),
     ),
     outputs=(_Y,),
     attributes=(
@@ -110,11 +113,18 @@ BLAST_LINEAR_PACKED = Operator(
         Attribute("rank", "int", "r"),
         _LAYOUT_VERSION,
         _INSTRUCTION_SET,
+        Attribute(
+            "activation",
+            "string",
+            "what is applied to each value: none, gelu (with erf), gelu_tanh or silu",
+            default="none",
+        ),
     ),
     types=FLOAT_TYPES,
     kernel_types=FLOAT_TYPES,
     portable=False,
-    doc="BlastLinear with its factors packed at compile time. The kernel reads them in place.",
+    doc="BlastLinear with its factors packed at compile time, which the kernel reads in place, and what the model "
+    "does next: Y = activation(BlastLinear(X)) + residual.",
 )
 
 DENSE_LINEAR_PACKED = Operator(

@@ -1,5 +1,5 @@
 // The kernel of a BLAST layer: Y_i = U_i sum_j S_ij * (V_j X_j) + bias_i for a tile of rows,
-// and what a model does to Y next: a residual that is added.
+// and what a model does to Y next: an activation function, and a residual that is added.
 //
 // Per chunk of the rank (see layout.h) a tile is computed in two phases. `project` gives z_j = V_j x_j for
 // all block columns; `combine` gives, for a few block rows at a time, w_i = sum_j S_ij * z_j and adds U_i w_i
@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "blast/layout.h"
+#include "runtime/activation.h"
 #include "runtime/element_type.h"
 #include "runtime/instruction_set.h"
 
@@ -25,6 +26,7 @@ struct Tile {
   const void* bias;    // out_features values
   const void* x;       // rows x in_features values
   std::int64_t rows;
+  Activation activation;
   const void* residual;  // rows x out_features values that are added to Y last; nullptr if there are none
   void* y;               // rows x out_features values
   void* scratch;         // scratch_bytes(...) bytes, aligned to 8, best to 64

@@ -20,6 +20,7 @@ Tile tile_of(const Linear& linear, const Schedule& schedule, std::int64_t tile, 
           operands.bias,
           static_cast<const char*>(operands.x) + first * sizes.in_features,
           schedule.rows_of(tile),
+          linear.activation,
           residual == nullptr ? nullptr : residual + first * sizes.out_features,
           static_cast<char*>(operands.y) + first * sizes.out_features,
           align(scratch)};

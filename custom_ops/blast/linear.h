@@ -22,6 +22,7 @@ struct Operands {
 struct Linear {
   Layout layout;
   const Kernel* kernel;
+  Activation activation = Activation::kNone;
 
   // Bytes of scratch memory for one tile, with room to align it.
   std::size_t scratch_bytes(const Schedule& schedule) const;

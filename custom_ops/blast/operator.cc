@@ -14,6 +14,9 @@ namespace {
 namespace plain = contract::blast_linear;
 namespace packed = contract::blast_linear_packed;
 
+constexpr Runner::Inputs kPlainInputs{plain::kInputBias, Runner::kNone};
+constexpr Runner::Inputs kPackedInputs{packed::kInputBias, packed::kInputResidual};
+
 constexpr char kFactors[] = "the tensor of packed factors";
 
 const Kernel* best_kernel(ElementType type) { return &kernel_for(instruction_sets().front(), type); }
@@ -71,14 +74,14 @@ LinearOperator::LinearOperator(const Node& node, ElementType type)
 }
 
 void LinearOperator::compute(abi::KernelContext* context) const {
-  if (packed_ != nullptr) return runner_.run(context, linear_, packed_.get(), plain::kInputBias);
+  if (packed_ != nullptr) return runner_.run(context, linear_, packed_.get(), kPlainInputs);
   const Tensor u = read_input(runner_.api(), context, plain::kInputU);
   const Tensor s = read_input(runner_.api(), context, plain::kInputS);
   const Tensor v = read_input(runner_.api(), context, plain::kInputV);
   const Linear linear{plan(check_factors(u, s, v, out_features_, in_features_)), linear_.kernel};
   const Scratch memory(runner_.allocator(), packed_bytes(linear));
   pack(linear.layout, value_bytes(linear.kernel->element_type), u.data, s.data, v.data, memory.get());
-  runner_.run(context, linear, memory.get(), plain::kInputBias);
+  runner_.run(context, linear, memory.get(), kPlainInputs);
 }
 
 void LinearOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* context) {
@@ -93,6 +96,7 @@ PackedLinearOperator::PackedLinearOperator(const Node& node, ElementType type)
                                 ", and this library reads layout " + std::to_string(kLayoutVersion) +
                                 "; compile the model again");
   }
+  linear_.activation = activation_named(node.text_or(packed::kAttributeActivation, "none"));
   linear_.kernel = &kernel_for(require_instruction_set(node.text(packed::kAttributeInstructionSet)), type);
   linear_.layout =
       plan({node.integer(packed::kAttributeOutFeatures), node.integer(packed::kAttributeInFeatures),
@@ -108,10 +112,10 @@ PackedLinearOperator::PackedLinearOperator(const Node& node, ElementType type)
 }
 
 void PackedLinearOperator::compute(abi::KernelContext* context) const {
-  if (packed_ != nullptr) return runner_.run(context, linear_, packed_, packed::kInputBias);
+  if (packed_ != nullptr) return runner_.run(context, linear_, packed_, kPackedInputs);
   const Tensor factors = read_input(runner_.api(), context, packed::kInputFactors);
   check_factor(kFactors, factors, {linear_.layout.size});
-  runner_.run(context, linear_, factors.data, packed::kInputBias);
+  runner_.run(context, linear_, factors.data, kPackedInputs);
 }
 
 void PackedLinearOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* context) {

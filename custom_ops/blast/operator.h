@@ -18,6 +18,7 @@ class LinearOperator {
   static constexpr const char* kName = contract::blast_linear::kName;
   static constexpr int kSinceVersion = contract::blast_linear::kSinceVersion;
   static constexpr std::size_t kInputs = contract::blast_linear::kInputs;
+  static constexpr std::size_t kRequiredInputs = contract::blast_linear::kRequiredInputs;
   static constexpr std::size_t kOutputs = contract::blast_linear::kOutputs;
 
   LinearOperator(const Node& node, ElementType type);
@@ -47,6 +48,7 @@ class PackedLinearOperator {
   static constexpr const char* kName = contract::blast_linear_packed::kName;
   static constexpr int kSinceVersion = contract::blast_linear_packed::kSinceVersion;
   static constexpr std::size_t kInputs = contract::blast_linear_packed::kInputs;
+  static constexpr std::size_t kRequiredInputs = contract::blast_linear_packed::kRequiredInputs;
   static constexpr std::size_t kOutputs = contract::blast_linear_packed::kOutputs;
 
   PackedLinearOperator(const Node& node, ElementType type);

@@ -60,6 +60,13 @@ std::int64_t check_rows(const Tensor& x, std::int64_t in_features) {
   return rows;
 }
 
+void check_residual(const Tensor& residual, const Shape& y_shape) {
+  if (residual.shape != y_shape) {
+    throw std::invalid_argument("the residual has shape " + to_string(residual.shape) +
+                                ", and must have that of Y, " + to_string(y_shape));
+  }
+}
+
 void run_in_shares(const Api& api, abi::KernelContext* context, Job& job) {
   const Scratch scratch(job.allocator, static_cast<std::size_t>(job.schedule.tiles) * job.scratch_bytes);
   job.scratch = static_cast<char*>(scratch.get());
@@ -84,14 +91,18 @@ void check_bias(const Tensor& bias, std::int64_t out_features) {
 }
 
 void Runner::run(abi::KernelContext* context, const Linear& linear, const void* packed,
-                 std::size_t bias_input) const {
+                 const Inputs& inputs) const {
   const Sizes& sizes = linear.layout.sizes;
   const Tensor x = read_input(api_, context, 0);
-  const Tensor bias = read_input(api_, context, bias_input);
+  const Tensor bias = read_input(api_, context, inputs.bias);
   const std::int64_t rows = check_rows(x, sizes.in_features);
   check_bias(bias, sizes.out_features);
   Shape y_shape = x.shape;
   y_shape.back() = sizes.out_features;
+  Tensor residual;
+  if (inputs.residual != kNone && read_optional(api_, context, inputs.residual, &residual)) {
+    check_residual(residual, y_shape);
+  }
   void* const y = make_output(api_, context, 0, y_shape);
   if (rows == 0) return;
 
@@ -99,7 +110,7 @@ void Runner::run(abi::KernelContext* context, const Linear& linear, const void* 
   const auto tasks = static_cast<std::size_t>(schedule.tiles * schedule.cut.shares);
   Job job{linear,
           schedule,
-          {packed, bias.data, x.data, nullptr, y},
+          {packed, bias.data, x.data, residual.data, y},
           allocator_.get(),
           linear.scratch_bytes(schedule),
           tasks,

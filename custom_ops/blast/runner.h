@@ -34,9 +34,15 @@ class Runner {
   const Api& api() const { return api_; }
   abi::Allocator* allocator() const { return allocator_.get(); }
 
-  // Reads X (input 0) and bias, refuses wrong shapes and writes Y (output 0).
-  void run(abi::KernelContext* context, const Linear& linear, const void* packed,
-           std::size_t bias_input) const;
+  // Positions of the inputs that a run reads beside X (input 0).
+  struct Inputs {
+    std::size_t bias;
+    std::size_t residual;  // may be missing; kNone where the operator takes none
+  };
+  static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+
+  // Reads the inputs, refuses wrong shapes and writes Y (output 0).
+  void run(abi::KernelContext* context, const Linear& linear, const void* packed, const Inputs& inputs) const;
 
  private:
   Api api_;

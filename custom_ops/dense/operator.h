@@ -19,6 +19,7 @@ class PackedLinearOperator {
   static constexpr const char* kName = contract::dense_linear_packed::kName;
   static constexpr int kSinceVersion = contract::dense_linear_packed::kSinceVersion;
   static constexpr std::size_t kInputs = contract::dense_linear_packed::kInputs;
+  static constexpr std::size_t kRequiredInputs = contract::dense_linear_packed::kRequiredInputs;
   static constexpr std::size_t kOutputs = contract::dense_linear_packed::kOutputs;
 
   PackedLinearOperator(const Node& node, ElementType type);

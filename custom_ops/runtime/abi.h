@@ -28,7 +28,7 @@ struct FunctionTable;
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2, kRuntimeException = 6, kNotImplemented = 9 };
 enum MemoryType : int { kDefaultMemory = 0 };
 enum AttributeType : int { kIntegerAttribute = 1 };
-enum InputCharacteristic : int { kRequired = 0 };
+enum InputCharacteristic : int { kRequired = 0, kOptional = 1 };
 
 struct ApiBase {
   const FunctionTable* (*get_api)(std::uint32_t version);

@@ -14,6 +14,7 @@ namespace blast_linear {
 constexpr char kName[] = "BlastLinear";
 constexpr int kSinceVersion = 1;
 constexpr std::size_t kInputs = 5;
+constexpr std::size_t kRequiredInputs = 5;
 constexpr std::size_t kOutputs = 1;
 constexpr std::size_t kInputX = 0;
 constexpr std::size_t kInputU = 1;
@@ -33,11 +34,13 @@ constexpr ElementType kKernelTypes[] = {
 namespace blast_linear_packed {
 constexpr char kName[] = "BlastLinearPacked";
 constexpr int kSinceVersion = 1;
-constexpr std::size_t kInputs = 3;
+constexpr std::size_t kInputs = 4;
+constexpr std::size_t kRequiredInputs = 3;
 constexpr std::size_t kOutputs = 1;
 constexpr std::size_t kInputX = 0;
 constexpr std::size_t kInputFactors = 1;
 constexpr std::size_t kInputBias = 2;
+constexpr std::size_t kInputResidual = 3;
 constexpr char kAttributeInFeatures[] = "in_features";
 constexpr char kAttributeOutFeatures[] = "out_features";
 constexpr char kAttributeBlocksOut[] = "blocks_out";
@@ -45,6 +48,7 @@ constexpr char kAttributeBlocksIn[] = "blocks_in";
 constexpr char kAttributeRank[] = "rank";
 constexpr char kAttributeLayoutVersion[] = "layout_version";
 constexpr char kAttributeInstructionSet[] = "instruction_set";
+constexpr char kAttributeActivation[] = "activation";
 constexpr ElementType kKernelTypes[] = {
     ElementType::kFloat,
     ElementType::kFloat16,
@@ -57,6 +61,7 @@ namespace dense_linear_packed {
 constexpr char kName[] = "DenseLinearPacked";
 constexpr int kSinceVersion = 1;
 constexpr std::size_t kInputs = 3;
+constexpr std::size_t kRequiredInputs = 3;
 constexpr std::size_t kOutputs = 1;
 constexpr std::size_t kInputX = 0;
 constexpr std::size_t kInputWeights = 1;

@@ -1,7 +1,8 @@
 // Makes the record by which ONNX Runtime knows an operator from a class that implements it.
 //
 // Such a class has
-//   static constexpr const char* kName; int kSinceVersion; std::size_t kInputs, kOutputs;
+//   static constexpr const char* kName; int kSinceVersion;
+//   static constexpr std::size_t kInputs, kRequiredInputs, kOutputs;  // optional inputs come last
 //   Operator(const Node&, ElementType);                 // checks everything that can be checked; throws
 //   void compute(abi::KernelContext*) const;            // re-entrant; throws
 //   static void infer_shape(const Api&, abi::ShapeInferenceContext*);
@@ -80,7 +81,9 @@ CustomOperator make_operator(const abi::FunctionTable* table, ElementType elemen
   op.get_output_type = internal::element_type;
   op.get_output_count = [](const abi::CustomOp*) { return Operator::kOutputs; };
   op.destroy_kernel = [](void* kernel) { delete static_cast<internal::Instance<Operator>*>(kernel); };
-  op.get_input_characteristic = [](const abi::CustomOp*, std::size_t) { return int{abi::kRequired}; };
+  op.get_input_characteristic = [](const abi::CustomOp*, std::size_t index) {
+    return int{index < Operator::kRequiredInputs ? abi::kRequired : abi::kOptional};
+  };
   op.get_output_characteristic = [](const abi::CustomOp*, std::size_t) { return int{abi::kRequired}; };
   op.get_input_memory_type = [](const abi::CustomOp*, std::size_t) { return int{abi::kDefaultMemory}; };
   op.get_variadic_input_min_arity = [](const abi::CustomOp*) { return 1; };

@@ -34,6 +34,14 @@ std::string Node::text(const char* attribute) const {
   });
 }
 
+std::string Node::text_or(const char* attribute, const char* missing) const {
+  try {
+    return text(attribute);
+  } catch (const Failure&) {
+    return missing;
+  }
+}
+
 bool Node::constant(std::size_t input, Tensor* tensor) const {
   int is_constant = 0;
   const abi::Value* value = nullptr;

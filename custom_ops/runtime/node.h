@@ -20,6 +20,9 @@ class Node {
   std::int64_t integer(const char* attribute) const;
   std::string text(const char* attribute) const;
 
+  // The value of an attribute that may be missing.
+  std::string text_or(const char* attribute, const char* missing) const;
+
   // Whether an input never changes; then `tensor` is set to it, and stays valid as long as the session.
   bool constant(std::size_t input, Tensor* tensor) const;
 

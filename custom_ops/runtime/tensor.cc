@@ -37,6 +37,14 @@ Tensor read_input(const Api& api, const abi::KernelContext* context, std::size_t
   return read_tensor(api, value);
 }
 
+bool read_optional(const Api& api, const abi::KernelContext* context, std::size_t index, Tensor* tensor) {
+  const abi::Value* value = nullptr;
+  api.check(abi::kGetInput, context, index, &value);
+  if (value == nullptr) return false;
+  *tensor = read_tensor(api, value);
+  return true;
+}
+
 void* make_output(const Api& api, abi::KernelContext* context, std::size_t index, const Shape& shape) {
   abi::Value* value = nullptr;
   api.check(abi::kGetOutput, context, index, shape.data(), shape.size(), &value);

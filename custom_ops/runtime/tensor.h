@@ -24,6 +24,9 @@ Tensor read_tensor(const Api& api, const abi::Value* value);
 
 Tensor read_input(const Api& api, const abi::KernelContext* context, std::size_t index);
 
+// An optional input; false where the node has none.
+bool read_optional(const Api& api, const abi::KernelContext* context, std::size_t index, Tensor* tensor);
+
 // Has ONNX Runtime allocate an output.
 void* make_output(const Api& api, abi::KernelContext* context, std::size_t index, const Shape& shape);
 

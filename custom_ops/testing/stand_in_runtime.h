@@ -173,7 +173,8 @@ class StandInTable {
   void set_running() {
     set(abi::kGetInput,
         [](const abi::KernelContext* context, std::size_t index, const abi::Value** value) -> abi::Status* {
-          *value = reinterpret_cast<const abi::Value*>(reinterpret_cast<const Call*>(context)->inputs[index]);
+          const auto& inputs = reinterpret_cast<const Call*>(context)->inputs;
+          *value = index < inputs.size() ? reinterpret_cast<const abi::Value*>(inputs[index]) : nullptr;
           return nullptr;
         });
     set(abi::kGetOutput,

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import onnxscript
 from onnxscript import opset20
 
-from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN, DOMAIN_VERSION, Operator
+from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN, DOMAIN_VERSION, Input, Operator
 
 op: Any = opset20
 _OPSET = onnxscript.values.Opset(DOMAIN, DOMAIN_VERSION)
@@ -24,19 +24,28 @@ _OPSET = onnxscript.values.Opset(DOMAIN, DOMAIN_VERSION)
 def schema(operator: Operator = BLAST_LINEAR) -> onnx.defs.OpSchema:
     """Write an operator of the contract as an ONNX schema."""
     kinds = {"int": onnx.defs.OpSchema.AttrType.INT, "string": onnx.defs.OpSchema.AttrType.STRING}
-    parameter = onnx.defs.OpSchema.FormalParameter
     return onnx.defs.OpSchema(
         operator.name,
         DOMAIN,
         operator.since_version,
         operator.doc,
-        inputs=[parameter(item.name, item.type, item.doc) for item in operator.inputs],
-        outputs=[parameter(item.name, item.type, item.doc) for item in operator.outputs],
+        inputs=[_parameter(item) for item in operator.inputs],
+        outputs=[_parameter(item) for item in operator.outputs],
         type_constraints=[("T", [f"tensor({name})" for name in operator.types], "one float type for all")],
         attributes=[
-            onnx.defs.OpSchema.Attribute(item.name, kinds[item.type], item.doc, required=True)
+            onnx.defs.OpSchema.Attribute(item.name, kinds[item.type], item.doc, required=item.default is None)
             for item in operator.attributes
         ],
+    )
+
+
+def _parameter(item: Input) -> onnx.defs.OpSchema.FormalParameter:
+    option = onnx.defs.OpSchema.FormalParameterOption
+    return onnx.defs.OpSchema.FormalParameter(
+        item.name,
+        item.type,
+        item.doc,
+        param_option=option.Optional if item.optional else option.Single,
     )
 
 

@@ -3,6 +3,7 @@
 // compiled for; nothing else here has external linkage.
 #include "blast/kernel.h"
 
+#include "blast/kernel/activation.h"
 #include "blast/kernel/coupling.h"
 #include "blast/kernel/numbers.h"
 #include "blast/kernel/product.h"
@@ -48,6 +49,7 @@ class TileProduct {
         packed_(static_cast<const Stored*>(tile.packed)),
         x_(static_cast<const Stored*>(tile.x)),
         bias_(static_cast<const Stored*>(tile.bias)),
+        activation_(tile.activation),
         residual_(static_cast<const Stored*>(tile.residual)),
         y_(static_cast<Stored*>(tile.y)) {
     clear(own(plan_.zeros), kPanelWidth);
@@ -217,18 +219,30 @@ class TileProduct {
     product.out = valid >= panels * width ? in_place(y) : nullptr;
     if (product.out != nullptr) {
       product.out_stride = layout_.sizes.out_features;
-      if (residual_ != nullptr) product.residual = in_place(residual_ + column);
-      product.residual_stride = layout_.sizes.out_features;
-      return multiply(width, panels, rows_, product);
+      if (residual_ != nullptr && activation_ == Activation::kNone) {
+        product.residual = in_place(residual_ + column);
+        product.residual_stride = layout_.sizes.out_features;
+      }
+      multiply(width, panels, rows_, product);
+      if (activation_ != Activation::kNone) finish(product, column, columns);
+      return;
     }
     product.out = own(plan_.edge);
     product.out_stride = panels * width;
     multiply(width, panels, rows_, product);
+    finish(product, column, columns);
     for (Index row = 0; row < rows_; ++row) {
-      Real* const out = product.out + row * product.out_stride;
-      const Index first = row * layout_.sizes.out_features;
-      if (residual_ != nullptr) add_stored(out, residual_ + column + first, columns);
-      write_stored(y + first, out, columns);
+      write_stored(y + row * layout_.sizes.out_features, product.out + row * product.out_stride, columns);
+    }
+  }
+
+  // Does to some columns of Y what the product did not.
+  void finish(const Product& product, Index column, Index columns) {
+    activate<kLanes>(activation_, rows_, columns, product.out, product.out_stride);
+    if (residual_ == nullptr) return;
+    for (Index row = 0; row < rows_; ++row) {
+      add_stored(product.out + row * product.out_stride,
+                 residual_ + row * layout_.sizes.out_features + column, columns);
     }
   }
 
@@ -241,6 +255,7 @@ class TileProduct {
   const Stored* const packed_;
   const Stored* const x_;
   const Stored* const bias_;
+  const Activation activation_;
   const Stored* const residual_;
   Stored* const y_;
 };
