@@ -26,7 +26,8 @@ _STYLES: dict[Name, tuple[str, str]] = {
     "torch BLAST": ("X", "#868e96"),
 }
 _DODGE = 1.13
-"""All contenders do two operations for each weight and row, so they stand side by side, this factor apart."""
+"""All contenders do two operations for each weight and row. They stand side by side, each this factor to the
+right of the one before, so that none seems to be above a roof that it is below."""
 _LEFT = 0.1
 _SETTINGS: Any = {
     "font.size": 10,
@@ -65,7 +66,7 @@ def draw(cells: Sequence[Cell], peaks: MachinePeaks, path: Path, machine: str) -
             chosen = [cell for cell in cells if cell.caches == state]
             _draw_roofs(panel, peaks, state, max(cell.rows for cell in chosen))
             for place, name in enumerate(names):
-                _draw_contender(panel, chosen, name, _DODGE ** (place - (len(names) - 1) / 2))
+                _draw_contender(panel, chosen, name, _DODGE**place)
             _finish(panel, chosen, state)
         axes[0].set_ylabel("GFLOP/s of the contender's own operations")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -77,7 +78,7 @@ def draw(cells: Sequence[Cell], peaks: MachinePeaks, path: Path, machine: str) -
 
 def _draw_roofs(axes: Axes, peaks: MachinePeaks, caches: Caches, most_rows: int) -> None:
     peak = max(peaks.gigaflops.values())
-    right = most_rows / 2 * 1.7
+    right = most_rows / 2 * 2.2
     axes.axhline(peak, color=_INK, linewidth=1.4)
     axes.annotate(
         f"{peak:.0f} GFLOP/s",
@@ -141,18 +142,16 @@ def _finish(axes: Axes, cells: Sequence[Cell], caches: Caches) -> None:
     rows = sorted({cell.rows for cell in cells})
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlim(_LEFT, max(rows) / 2 * 1.7)
+    axes.set_xlim(_LEFT, max(rows) / 2 * 2.2)
     axes.set_ylim(1.0, 220)
     axes.xaxis.set_major_locator(FixedLocator([count / 2 for count in rows]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:g}\n{2 * value:.0f} row{'s' if value > 0.5 else ''}")
-    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}\n{2 * value:.0f}"))
     axes.yaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100, 200]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_xlabel("operations per byte of weights (float32: half the rows)")
+    axes.set_xlabel("operations per byte of weights, and below it the rows")
     origin = "caches warm" if caches == "warm" else "caches cold: weights come from memory"
     axes.set_title(f"{origin} (large: median of the layers)", fontsize=10, loc="left")
