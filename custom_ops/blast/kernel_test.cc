@@ -85,9 +85,8 @@ std::vector<double> run_typed(InstructionSet set, const Problem& problem, Index 
       divide_up(kernel.scratch_bytes(problem.layout, problem.rows, cut), static_cast<Index>(sizeof(double))),
       misalignment);
   std::vector<Value> y = fresh_output<Value>(problem);
-  const Tile tile{tensors.packed.data(), tensors.bias.data(),     tensors.x.data(),
-                  problem.rows,          tensors.residual_data(), y.data(),
-                  scratch.data()};
+  const Tile tile{tensors.packed.data(), tensors.bias.data(),     tensors.x.data(), problem.rows,
+                  problem.activation,    tensors.residual_data(), y.data(),         scratch.data()};
   // The last share first: none may need what another of its phase does.
   for (Index chunk = 0; chunk < problem.layout.chunks; chunk += cut.chunks) {
     for (const auto phase : {kernel.project, kernel.combine}) {
@@ -101,7 +100,7 @@ template <ElementType Type>
 std::vector<double> run_in_tiles(InstructionSet set, const Problem& problem, Index threads) {
   using Value = typename StoredOf<Type>::Value;
   Tensors<Value> tensors(problem);
-  const Linear linear{problem.layout, &kernel_for(set, Type)};
+  const Linear linear{problem.layout, &kernel_for(set, Type), problem.activation};
   const Schedule schedule = make_schedule(problem.layout, Type, problem.rows, threads);
   CHECK(schedule.tiles > 1);
   std::vector<Value> y = fresh_output<Value>(problem);
@@ -195,6 +194,19 @@ TEST(a_residual_is_added) {
         const Problem problem = with_residual(make_problem(sizes, rows));
         CHECK(is_close(subject, problem, subject.run(problem)));
         CHECK(subject.run(problem) == subject.run_cut(problem, {1, 3}));
+      }
+    }
+  }
+}
+
+TEST(activation_functions_are_applied_before_the_residual) {
+  for (const Subject& subject : subjects()) {
+    for (const Sizes& sizes : kSizes) {
+      for (const Activation activation : {Activation::kGelu, Activation::kGeluTanh, Activation::kSilu}) {
+        Problem problem = make_problem(sizes, 5);
+        problem.activation = activation;
+        CHECK(is_close(subject, problem, subject.run(problem)));
+        CHECK(is_close(subject, with_residual(problem), subject.run(with_residual(problem))));
       }
     }
   }

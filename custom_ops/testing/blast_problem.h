@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "blast/layout.h"
+#include "runtime/activation.h"
 #include "runtime/element_type.h"
 #include "runtime/half.h"
 
@@ -58,6 +59,7 @@ struct Problem {
   std::vector<float> u, s, v, bias, x;
   Index rows;
   std::vector<float> residual = {};  // rows x out_features, or nothing
+  Activation activation = Activation::kNone;
 };
 
 // Numbers of few bits, which every element type stores exactly.
@@ -88,6 +90,14 @@ inline Problem with_residual(Problem problem) {
   return problem;
 }
 
+inline double activated(Activation activation, double x) {
+  const double z = 2 * std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x);
+  if (activation == Activation::kGelu) return x * std::erfc(-x / std::sqrt(2.0)) / 2;
+  if (activation == Activation::kGeluTanh) return x / (1 + std::exp(-z));
+  if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
+  return x;
+}
+
 // y and, for a bound on its rounding error, the same sum over absolute values.
 struct Expected {
   std::vector<double> y, magnitude;
@@ -115,11 +125,6 @@ inline Expected expect(const Problem& problem) {
     for (Index out = 0; out < sizes.out_features; ++out) {
       const Index i = out / p;
       double sum = problem.bias[out], magnitude = std::abs(sum);
-      if (!problem.residual.empty()) {
-        const double residual = problem.residual[row * sizes.out_features + out];
-        sum += residual;
-        magnitude += std::abs(residual);
-      }
       for (Index k = 0; k < sizes.rank; ++k) {
         const double u = problem.u[(i * p + out % p) * sizes.rank + k];
         for (Index j = 0; j < sizes.blocks_in; ++j) {
@@ -127,6 +132,14 @@ inline Expected expect(const Problem& problem) {
           sum += factor * z[j * sizes.rank + k];
           magnitude += std::abs(factor) * absolute_z[j * sizes.rank + k];
         }
+      }
+      // No function here is steeper than 1.2.
+      if (problem.activation != Activation::kNone) magnitude *= 1.2;
+      sum = activated(problem.activation, sum);
+      if (!problem.residual.empty()) {
+        const double residual = problem.residual[row * sizes.out_features + out];
+        sum += residual;
+        magnitude += std::abs(residual);
       }
       expected.y.push_back(sum);
       expected.magnitude.push_back(magnitude);

@@ -167,7 +167,7 @@ BLAST_DEPLOY_INLINE Vector<Value, Lanes> silu(Vector<Value, Lanes> x) {
 template <typename Value, int Lanes>
 BLAST_DEPLOY_INLINE Vector<Value, Lanes> gelu_tanh(Vector<Value, Lanes> x) {
   constexpr Value kLinear = Value(1.5957691216057307117597842397375);
-  constexpr Value kCubic = Value(0.07135481282762998);
+  constexpr Value kCubic = Value(0.07135481627260024877633875227986);
   x = at_least<Value, Lanes>(x, -MathOf<Value>::kGeluTanhEnd);
   return times_sigmoid<Value, Lanes>(x, (x * x * kCubic + kLinear) * x);
 }
