@@ -1,4 +1,4 @@
-// Activation functions on vectors of float and double, accurate to a few units in the last place wherever the
+// Activation functions on vectors of float and double, accurate to ten units in the last place wherever the
 // exact value is a normal number; gelu_tanh loses one more for every unit that the argument of its
 // exponential function grows by. NaN, infinities and zeros of either sign give what the exact functions give.
 //
