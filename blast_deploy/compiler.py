@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from blast_deploy.portable import (
     sizes,
 )
 from blast_deploy.reference import Reference, Sample
-from blast_deploy.results import CompileResult, Plan
+from blast_deploy.results import CompileResult, Epilogue, Plan
 from blast_deploy.samples import gather_samples
 from blast_deploy.staging import check_output, staged_folder
 from blast_deploy.stock import nearby, run_stock
@@ -96,7 +97,7 @@ def compile(
     with staged_folder(Path(output), own_files=artifact.own_files, force=force) as folder:
         next(steps)
         manifest = _write(portable, loaded, plan, axes, gathered, tolerances, folder, steps)
-    return CompileResult(Path(output), loaded.name, plan, manifest.deployed_bytes)
+    return CompileResult(Path(output), loaded.name, manifest.plan, manifest.deployed_bytes)
 
 
 def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[str, Tolerance]:
@@ -162,7 +163,7 @@ def _write(
         dense_size=dense_size,
         deployed_bytes=sum(file.bytes for file in files if file.role != "reference"),
         layers=records,
-        plan=plan,
+        plan=_with_epilogues(plan, lowered),
         tolerance=tolerances,
         samples=len(samples),
         files=files,
@@ -185,6 +186,12 @@ def _write_reference(model: PortableModel, samples: tuple[Sample, ...], folder: 
             LayerFactors(layer.name, layer.node.op_type, layer.out_features, layer.in_features, tensors)
         )
     save_factors(factors, folder / artifact.FACTORS)
+
+
+def _with_epilogues(plan: Plan, lowered: Lowered) -> Plan:
+    found = lowered.epilogues
+    layers = (replace(layer, epilogue=found.get(layer.layer, Epilogue())) for layer in plan.layers)
+    return replace(plan, layers=tuple(layers))
 
 
 def _operators(lowered: Lowered) -> Operators:

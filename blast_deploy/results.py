@@ -10,6 +10,7 @@ import msgspec
 
 Form = Literal["kernel", "body", "dense"]
 Verdict = Literal["passed", "failed", "unjudged"]
+Activation = Literal["none", "gelu", "gelu_tanh", "silu"]
 Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
 
 
@@ -100,8 +101,20 @@ class Rejected:
 
 
 @dataclasses.dataclass(frozen=True)
+class Epilogue:
+    """What a layer's node does to the layer's output: first the activation, then a residual is added."""
+
+    activation: Activation = "none"
+    residual: bool = False
+
+    def __str__(self) -> str:
+        parts = [self.activation] if self.activation != "none" else []
+        return " and ".join([*parts, "residual"] if self.residual else parts)
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerPlan:
-    """The form chosen for one layer, the reason, and what else was considered."""
+    """The form chosen for one layer, the reason, what else was considered, and what its node does beside."""
 
     layer: str
     operator: str
@@ -109,6 +122,12 @@ class LayerPlan:
     reason: str
     accepted: tuple[Accepted, ...]
     rejected: tuple[Rejected, ...]
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def described(self) -> str:
+        """The form, with what its node does beside."""
+        return f"{self.form} with {self.epilogue}" if self.epilogue != Epilogue() else self.form
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,6 +332,8 @@ class InspectedLayer:
     dense_parameters: int
     form: Form | None = None
     reason: str | None = None
+    epilogue: str | None = None
+    """What the layer's node does beside, in words."""
 
 
 @dataclasses.dataclass(frozen=True)

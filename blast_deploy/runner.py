@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,18 @@ Arrays = Mapping[str, NDArray[Any]]
 Outputs = dict[str, NDArray[Any]]
 FUNCTION_BODY = "function body"
 """What ``executed_operators`` says where standard operators stood in for a layer's own operator."""
-Taps = dict[str, tuple[NDArray[Any], NDArray[Any]]]
-"""Layer name to the array that entered it and the one that left it."""
+
+
+class Tap(NamedTuple):
+    """What entered a layer, what left its node, and the residual that was added on the way, if one was."""
+
+    entered: NDArray[Any]
+    left: NDArray[Any]
+    residual: NDArray[Any] | None = None
+
+
+Taps = dict[str, Tap]
+"""Layer name to what was captured of it."""
 
 
 MOST_THREADS = 1024

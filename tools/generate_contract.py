@@ -46,8 +46,8 @@ def reference() -> str:
         "",
         f"Domain `{contract.DOMAIN}`, version {contract.DOMAIN_VERSION}; portable files use ONNX opset "
         f"{contract.OPSET} and IR version {contract.IR_VERSION}.",
-        "All inputs and attributes are required unless they are said not to be. `T` is one float type that all "
-        "inputs and outputs share.",
+        "All inputs and attributes are required unless they are said not to be. `T` is one float type that "
+        "all inputs and outputs share.",
     ]
     for operator in contract.OPERATORS:
         lines += ["", *_operator_reference(operator)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 # For annotations alone: targets and runners find their backend here, so this may not import them in turn.
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from blast_deploy.artifact import Artifact, Role
     from blast_deploy.planning.layer import LinearLayer
-    from blast_deploy.results import Plan, Rejected
+    from blast_deploy.results import Epilogue, Plan, Rejected
     from blast_deploy.runner import Runner
     from blast_deploy.targets import Target
 
@@ -28,6 +28,7 @@ class Lowered:
         runtime: Name of the runtime that serves it.
         oldest_runtime: Its oldest version that does.
         instruction_set: What the machine must have, or None for any.
+        epilogues: Layer to what its node does beside the layer.
     """
 
     files: dict[str, Role]
@@ -35,6 +36,7 @@ class Lowered:
     runtime: str
     oldest_runtime: str
     instruction_set: str | None
+    epilogues: dict[str, Epilogue] = field(default_factory=dict)
 
 
 class Backend(Protocol):

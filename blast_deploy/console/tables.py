@@ -89,7 +89,7 @@ def print_export(result: ExportResult) -> None:
 
 def print_compilation(result: CompileResult) -> None:
     """Print the plan and the artifact's size."""
-    rows = [(layer.layer, layer.form, layer.reason) for layer in result.plan.layers]
+    rows = [(layer.layer, layer.described, layer.reason) for layer in result.plan.layers]
     fewest, most = result.plan.rows
     print_table(f"plan for {result.target}, {fewest} to {most} rows", ("layer", "form", "reason"), rows)
     counts = Counter(layer.form for layer in result.plan.layers)
@@ -173,7 +173,7 @@ def print_inspection(result: Inspection) -> None:
             f"{layer.out_features} x {layer.in_features}",
             layer.description,
             _percent(layer.parameters / layer.dense_parameters),
-            layer.form or "",
+            " with ".join(filter(None, (layer.form, layer.epilogue))),
             layer.reason or "",
         )
         for layer in result.layers

@@ -3,7 +3,8 @@
 Every node that computes part of a layer carries the metadata property ``blast_deploy.layer``, the layer's
 name. The node that gives the layer's output also carries ``blast_deploy.layer_input``, the name of the value
 that enters the layer, and that value and the output keep their names in every rewrite. So a layer can be
-found and tapped whether it is one ``ai.blast`` node, a MatMul and an Add, or an inlined function body.
+found and tapped whether it is one ``ai.blast`` node, a MatMul and an Add, or an inlined function body. Where
+the node adds a residual too, ``blast_deploy.layer_residual`` is the name of that value.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import onnx_ir as ir
 
 LAYER = "blast_deploy.layer"
 LAYER_INPUT = "blast_deploy.layer_input"
+LAYER_RESIDUAL = "blast_deploy.layer_residual"
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class LayerPorts:
         name: The layer's name.
         input: Name of the value that enters it.
         output: The value that it gives.
+        residual: Name of the value that is added to its output before it leaves the node, or None.
     """
 
     name: str
     input: str
     output: ir.Value
+    residual: str | None = None
 
 
 def mark(nodes: Sequence[ir.Node], name: str, input_name: str) -> None:
@@ -43,7 +47,12 @@ def mark(nodes: Sequence[ir.Node], name: str, input_name: str) -> None:
 def layer_ports(model: ir.Model) -> tuple[LayerPorts, ...]:
     """Find every marked layer of the graph and its subgraphs, in graph order."""
     return tuple(
-        LayerPorts(node.metadata_props[LAYER], node.metadata_props[LAYER_INPUT], node.outputs[0])
+        LayerPorts(
+            node.metadata_props[LAYER],
+            node.metadata_props[LAYER_INPUT],
+            node.outputs[0],
+            node.metadata_props.get(LAYER_RESIDUAL),
+        )
         for node in model.graph.all_nodes()
         if LAYER in node.metadata_props and LAYER_INPUT in node.metadata_props
     )

@@ -1,4 +1,4 @@
-"""What enters and leaves each structured layer, as further outputs of the model."""
+"""What enters and leaves each structured layer, and the residual it adds, as further outputs of the model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ def tap_names(layer: str) -> tuple[str, str]:
     return f"{layer}:input", f"{layer}:output"
 
 
+def residual_tap_name(layer: str) -> str:
+    """Name of the output that carries the residual which a layer's node adds."""
+    return f"{layer}:residual"
+
+
 class Taps(ir.passes.InPlacePass):
     """Add the input and output of every layer as outputs of the graph, named by ``tap_names``.
+
+    Where a layer's node adds a residual, that is added too, as ``residual_tap_name`` says.
 
     It finds layers by their marks (``identity.py``), so in whatever form they are, and structured layers
     that have no mark too. Each tap is an Identity of the value, because neither a graph's input nor one of
@@ -39,11 +46,21 @@ class Taps(ir.passes.InPlacePass):
         values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
         ports = layer_ports(model)
         for port in ports:
-            for name, value in zip(tap_names(port.name), _ends(port, values), strict=True):
+            for name, value in _tapped(port, values).items():
                 if name in values:
                     raise InvalidInputError(f"the model has a value {name!r} already; rename it")
                 _add_output(model.graph, name, value, port.output.type)
         return ir.passes.PassResult(model, modified=bool(ports))
+
+
+def _tapped(port: LayerPorts, values: dict[str, ir.Value]) -> dict[str, ir.Value]:
+    """Output name to the value that it carries."""
+    tapped = dict(zip(tap_names(port.name), _ends(port, values), strict=True))
+    if port.residual is not None:
+        if port.residual not in values:
+            raise InvalidInputError(f"layer {port.name!r} cannot be observed: its residual is gone")
+        tapped[residual_tap_name(port.name)] = values[port.residual]
+    return tapped
 
 
 def _ends(port: LayerPorts, values: dict[str, ir.Value]) -> tuple[ir.Value, ir.Value]:

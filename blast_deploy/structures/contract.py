@@ -123,8 +123,8 @@ BLAST_LINEAR_PACKED = Operator(
     types=FLOAT_TYPES,
     kernel_types=FLOAT_TYPES,
     portable=False,
-    doc="BlastLinear with its factors packed at compile time, which the kernel reads in place, and what the model "
-    "does next: Y = activation(BlastLinear(X)) + residual.",
+    doc="BlastLinear with its factors packed at compile time, which the kernel reads in place, and what the "
+    "model does next: Y = activation(BlastLinear(X)) + residual.",
 )
 
 DENSE_LINEAR_PACKED = Operator(

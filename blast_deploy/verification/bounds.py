@@ -10,28 +10,39 @@ from numpy.typing import NDArray
 from blast_deploy.element_types import numpy_dtype
 from blast_deploy.factors import LayerFactors
 from blast_deploy.passes.single_layer import single_layer_model
+from blast_deploy.results import Epilogue
 from blast_deploy.stock import nearby, run_stock
 from blast_deploy.tolerance import Tolerance, deviation, tolerance, worst
 
 
-def layer_tolerance(layer: LayerFactors, rows: NDArray[Any], truth: NDArray[Any], dtype: str) -> Tolerance:
+def layer_tolerance(
+    layer: LayerFactors,
+    rows: NDArray[Any],
+    truth: NDArray[Any],
+    dtype: str,
+    epilogue: Epilogue | None = None,
+    residual: NDArray[Any] | None = None,
+) -> Tolerance:
     """Run the body in plain ONNX Runtime on captured rows and derive the bound from its error.
 
     Args:
         layer: The layer with its original factors.
         rows: What really entered it, (rows, in_features) at the model's dtype; float32 for bfloat16.
-        truth: The layer's float64 output for those rows.
+        truth: The layer's float64 output for those rows, with its epilogue.
         dtype: The layer's element type in NumPy's spelling. Plain ONNX Runtime cannot compute in bfloat16:
             there the body runs in float32 and its output is rounded.
+        epilogue: What the layer's node does beside; None for nothing.
+        residual: What it adds, (rows, out_features), if it does.
     """
     tensors = dict(layer.tensors)
+    inputs = {"X": rows} if residual is None else {"X": rows, "residual": residual}
     if dtype == "bfloat16":
-        rows = rows.astype(np.float32)
+        inputs = {name: array.astype(np.float32) for name, array in inputs.items()}
         tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
-    model = single_layer_model(layer.operator, tensors, layer.out_features, layer.in_features)
+    model = single_layer_model(layer.operator, tensors, layer.out_features, layer.in_features, epilogue)
     serialised = model.SerializeToString()
     del model  # or a large layer's factors would be in memory once more
-    found = [body["Y"] for body in run_stock(serialised, nearby({"X": rows}))]
+    found = [body["Y"] for body in run_stock(serialised, nearby(inputs))]
     if dtype == "bfloat16":
         found = [y.astype(numpy_dtype(dtype)).astype(np.float32) for y in found]
     return tolerance(worst(deviation(y, truth) for y in found), dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blast_deploy.artifact import LayerRecord
+from blast_deploy.epilogue import apply_epilogue
 from blast_deploy.errors import BlastDeployError
 from blast_deploy.factors import load_factors
-from blast_deploy.results import Comparison
-from blast_deploy.runner import Taps
+from blast_deploy.results import Comparison, Epilogue
+from blast_deploy.runner import Tap, Taps
 from blast_deploy.verification.bounds import layer_tolerance
 from blast_deploy.verification.outputs import carries, compare_tensors, failure
 from blast_deploy.verification.words import counted
@@ -31,6 +33,7 @@ def compare_layers(
     captured: Sequence[Taps],
     factors: Path,
     progress: Callable[[str], None],
+    epilogues: Mapping[str, Epilogue] | None = None,
 ) -> tuple[Comparison, ...]:
     """Judge every structured layer on what the runtime fed it over all samples.
 
@@ -39,11 +42,13 @@ def compare_layers(
         captured: Layer inputs and outputs, sample by sample.
         factors: The file of original factors.
         progress: Told each layer's name before it is judged.
+        epilogues: What the layers' nodes are to do beside; nothing where a layer is not named.
     """
     comparisons = []
     for record in records:
         progress(record.name)
-        comparisons.append(_compare_layer(record, captured, factors))
+        epilogue = (epilogues or {}).get(record.name, Epilogue())
+        comparisons.append(_compare_layer(record, captured, factors, epilogue))
     return tuple(comparisons)
 
 
@@ -65,7 +70,7 @@ def pick_rows(count: int, most: int = MOST_ROWS) -> NDArray[np.int64]:
 def _entering_fault(name: str, captured: Sequence[Taps]) -> str | None:
     if not captured or not all(name in taps for taps in captured):
         return _MISSING
-    entering = [taps[name][0] for taps in captured]
+    entering = [taps[name].entered for taps in captured]
     rows = [array.reshape(-1, array.shape[-1]) for array in entering if array.size]
     if not rows:
         return _NO_ROW
@@ -79,23 +84,48 @@ def _entering_fault(name: str, captured: Sequence[Taps]) -> str | None:
     return f": {seen}, so the samples cannot judge it; give samples with at least two different rows"
 
 
-def _compare_layer(record: LayerRecord, captured: Sequence[Taps], factors: Path) -> Comparison:
+def _compare_layer(
+    record: LayerRecord, captured: Sequence[Taps], factors: Path, epilogue: Epilogue
+) -> Comparison:
     if not captured or not all(record.name in taps for taps in captured):
         return failure(record.name, f"layer {record.name}{_MISSING}")
-    pairs = [taps[record.name] for taps in captured]
-    fault = next((fault for pair in pairs if (fault := _pair_fault(record, *pair))), None)
+    own = [taps[record.name] for taps in captured]
+    fault = next((fault for tap in own if (fault := _fault(record, tap, epilogue))), None)
     if fault is not None:
         return failure(record.name, f"layer {record.name}{fault}")
-    entered = np.concatenate([x.reshape(-1, record.in_features) for x, _ in pairs])
-    left = np.concatenate([y.reshape(-1, record.out_features) for _, y in pairs])
-    if not len(entered):
+    rows = _Rows(
+        np.concatenate([tap.entered.reshape(-1, record.in_features) for tap in own]),
+        np.concatenate([tap.left.reshape(-1, record.out_features) for tap in own]),
+        _residual_rows(record, own),
+    )
+    if not len(rows.entered):
         return failure(record.name, f"layer {record.name}{_NO_ROW}")
-    chosen = pick_rows(len(entered))
-    over = f"{len(chosen)} of {counted(len(entered), 'row')} that entered it"
-    return _judge(record, entered[chosen], left[chosen], factors, over)
+    chosen = pick_rows(len(rows.entered))
+    over = f"{len(chosen)} of {counted(len(rows.entered), 'row')} that entered it"
+    return _judge(record, rows.pick(chosen), factors, epilogue, over)
 
 
-def _judge(record: LayerRecord, x: NDArray[Any], y: NDArray[Any], factors: Path, over: str) -> Comparison:
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of what entered a layer, of what left it, and of the residual that was added."""
+
+    entered: NDArray[Any]
+    left: NDArray[Any]
+    residual: NDArray[Any] | None
+
+    def pick(self, chosen: NDArray[np.int64]) -> _Rows:
+        residual = None if self.residual is None else self.residual[chosen]
+        return _Rows(self.entered[chosen], self.left[chosen], residual)
+
+
+def _residual_rows(record: LayerRecord, taps: Sequence[Tap]) -> NDArray[Any] | None:
+    residuals = [tap.residual for tap in taps if tap.residual is not None]
+    if not residuals:
+        return None
+    return np.concatenate([residual.reshape(-1, record.out_features) for residual in residuals])
+
+
+def _judge(record: LayerRecord, rows: _Rows, factors: Path, epilogue: Epilogue, over: str) -> Comparison:
     described = f"layer {record.name}"
     try:
         layer = load_factors(factors, record.name, record.operator, record.out_features, record.in_features)
@@ -103,11 +133,30 @@ def _judge(record: LayerRecord, x: NDArray[Any], y: NDArray[Any], factors: Path,
             if not carries(tensor, record.dtype):
                 fault = f"its original {name} is {tensor.dtype}, the manifest says {record.dtype}"
                 return failure(record.name, f"{described}: {fault}")
-        truth = layer.apply(x)
-        bound = layer_tolerance(layer, x, truth, record.dtype)
+        truth = apply_epilogue(epilogue, layer.apply(rows.entered), rows.residual)
+        bound = layer_tolerance(layer, rows.entered, truth, record.dtype, epilogue, rows.residual)
     except BlastDeployError as error:
         return failure(record.name, f"{described}: its truth cannot be computed ({error})")
-    return compare_tensors(record.name, [y], [truth], bound, described, over)
+    return compare_tensors(record.name, [rows.left], [truth], bound, described, over)
+
+
+def _fault(record: LayerRecord, tap: Tap, epilogue: Epilogue) -> str | None:
+    fault = _pair_fault(record, tap.entered, tap.left)
+    if fault is not None:
+        return fault
+    if epilogue.residual != (tap.residual is not None):
+        promised = "a residual is to be added" if epilogue.residual else "no residual is to be added"
+        return f": {promised} to it, and the runtime's node does otherwise"
+    if tap.residual is None:
+        return None
+    if not carries(tap.residual, record.dtype) or tap.residual.shape != tap.left.shape:
+        return (
+            f": the residual that was added is {tap.residual.dtype} {tap.residual.shape}, "
+            f"it must be {record.dtype} {tap.left.shape}"
+        )
+    return (
+        ": the residual that was added holds NaN or infinity" if not np.isfinite(tap.residual).all() else None
+    )
 
 
 def _pair_fault(record: LayerRecord, x: NDArray[Any], y: NDArray[Any]) -> str | None:

@@ -122,7 +122,8 @@ def _judge(
     compared = compare_outputs(manifest.outputs, outputs, samples, manifest.tolerance)
     by_layer: tuple[Comparison, ...] = ()
     if layers and capture.taps:
-        by_layer = compare_layers(manifest.layers, capture.taps, artifact.factors, steps.next)
+        epilogues = {layer.layer: layer.epilogue for layer in manifest.plan.layers}
+        by_layer = compare_layers(manifest.layers, capture.taps, artifact.factors, steps.next, epilogues)
     loss, without_loss = compression_loss(samples)
     return _result(
         artifact,

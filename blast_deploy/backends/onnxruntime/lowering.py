@@ -13,6 +13,7 @@ from blast_deploy.backends.contract import Lowered
 from blast_deploy.backends.onnxruntime.machine import resolve_instruction_set
 from blast_deploy.backends.onnxruntime.options import Options
 from blast_deploy.passes.densify import Densify
+from blast_deploy.passes.fuse_epilogues import FuseEpilogues, epilogues_of
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_blast import PackBlast
 from blast_deploy.passes.save import save_mapped
@@ -41,6 +42,7 @@ def lower_model(model: ir.Model, plan: Plan, options: Options, folder: Path) -> 
     Densify(_layers(plan, "dense"))(model)
     if instruction_set is not None:
         PackBlast(_layers(plan, "kernel"), instruction_set)(model)
+        FuseEpilogues()(model)
     files: dict[str, Role] = {
         file.name: "model" if file.name == MODEL else "weights" for file in save_mapped(model, folder / MODEL)
     }
@@ -50,6 +52,7 @@ def lower_model(model: ir.Model, plan: Plan, options: Options, folder: Path) -> 
         runtime="onnxruntime",
         oldest_runtime=_oldest_runtime(model),
         instruction_set=instruction_set,
+        epilogues=epilogues_of(model),
     )
 
 

@@ -24,8 +24,8 @@ from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.backends.onnxruntime.session import make_session
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.taps import Taps as TapsPass
-from blast_deploy.passes.taps import tap_names
-from blast_deploy.runner import Arrays, Outputs, Runner, Taps
+from blast_deploy.passes.taps import residual_tap_name, tap_names
+from blast_deploy.runner import Arrays, Outputs, Runner, Tap, Taps
 from blast_deploy.stock import first_line
 
 
@@ -74,7 +74,8 @@ class SessionRunner(Runner):
         for layer in self._artifact.manifest.layers:
             entering, leaving = tap_names(layer.name)
             if entering in values and leaving in values:
-                taps[layer.name] = values.pop(entering), values.pop(leaving)
+                residual = values.pop(residual_tap_name(layer.name), None)
+                taps[layer.name] = Tap(values.pop(entering), values.pop(leaving), residual)
         return values, taps
 
     def _profiled(self) -> dict[str, RanNode]:
