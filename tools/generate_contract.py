@@ -107,7 +107,7 @@ def _operator_reference(operator: contract.Operator) -> list[str]:
         "|---|---|---|---|---|",
         *(
             f"| {kind} | `{value.name}` | {value.type} | `{value.shape}` | "
-            f"{value.doc}{' (optional)' if value.optional else ''} |"
+            f"{value.doc}{' (optional)' if value.optional else ''}{' (variadic)' if value.variadic else ''} |"
             for kind, value in values
         ),
         *(

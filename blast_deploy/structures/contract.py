@@ -27,6 +27,7 @@ class Input:
     doc: str
     type: Literal["T"] = "T"
     optional: bool = False
+    variadic: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Attribute:
     """One operator attribute; required where it has no default."""
 
     name: str
-    type: Literal["int", "string"]
+    type: Literal["int", "ints", "string"]
     doc: str
     default: str | None = None
 
@@ -46,8 +47,8 @@ class Operator:
     Attributes:
         name: Operator type in domain ``ai.blast``.
         since_version: Domain version that introduced this meaning.
-        inputs: In order, optional ones last.
-        outputs: In order.
+        inputs: In order, optional ones last; the last may be variadic.
+        outputs: In order; the last may be variadic.
         attributes: Those with a default may be left out.
         types: ONNX element types that ``T`` may be.
         kernel_types: Those that the operator library computes; the rest run as the function body.
@@ -127,6 +128,38 @@ BLAST_LINEAR_PACKED = Operator(
     "model does next: Y = activation(BlastLinear(X)) + residual.",
 )
 
+BLAST_LINEAR_GROUP_PACKED = Operator(
+    name="BlastLinearGroupPacked",
+    since_version=1,
+    inputs=(
+        _X,
+        Input(
+            "layers",
+            "(packed_size), (out_features[i])",
+            "factors and bias of each layer, as BlastLinearPacked has them",
+            variadic=True,
+        ),
+    ),
+    outputs=(Input("Y", "(..., out_features[i])", "transformed rows of each layer", variadic=True),),
+    attributes=(
+        _IN_FEATURES,
+        Attribute("blocks_in", "int", "b2 of every layer"),
+        Attribute("out_features", "ints", "width m of each Y"),
+        Attribute("blocks_out", "ints", "b1 of each layer"),
+        Attribute("rank", "ints", "r of each layer"),
+        _LAYOUT_VERSION,
+        _INSTRUCTION_SET,
+        Attribute(
+            "activation", "string", "that of each layer, as BlastLinearPacked has it, with commas between"
+        ),
+    ),
+    types=FLOAT_TYPES,
+    kernel_types=FLOAT_TYPES,
+    portable=False,
+    doc="BlastLinearPacked of several layers that read the same X, computed together: bit for bit what each "
+    "gives by itself.",
+)
+
 DENSE_LINEAR_PACKED = Operator(
     name="DenseLinearPacked",
     since_version=1,
@@ -140,4 +173,4 @@ DENSE_LINEAR_PACKED = Operator(
     "structure brings from what the kernel brings.",
 )
 
-OPERATORS = (BLAST_LINEAR, BLAST_LINEAR_PACKED, DENSE_LINEAR_PACKED)
+OPERATORS = (BLAST_LINEAR, BLAST_LINEAR_PACKED, BLAST_LINEAR_GROUP_PACKED, DENSE_LINEAR_PACKED)

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "blast/runner.h"
 #include "runtime/contract.h"
@@ -20,6 +21,7 @@ class LinearOperator {
   static constexpr std::size_t kInputs = contract::blast_linear::kInputs;
   static constexpr std::size_t kRequiredInputs = contract::blast_linear::kRequiredInputs;
   static constexpr std::size_t kOutputs = contract::blast_linear::kOutputs;
+  static constexpr bool kVariadic = false;
 
   LinearOperator(const Node& node, ElementType type);
   void compute(abi::KernelContext* context) const;
@@ -50,6 +52,7 @@ class PackedLinearOperator {
   static constexpr std::size_t kInputs = contract::blast_linear_packed::kInputs;
   static constexpr std::size_t kRequiredInputs = contract::blast_linear_packed::kRequiredInputs;
   static constexpr std::size_t kOutputs = contract::blast_linear_packed::kOutputs;
+  static constexpr bool kVariadic = false;
 
   PackedLinearOperator(const Node& node, ElementType type);
   void compute(abi::KernelContext* context) const;
@@ -57,8 +60,26 @@ class PackedLinearOperator {
 
  private:
   Runner runner_;
-  const void* packed_;  // nullptr where the factors are not constant
-  Linear linear_;
+  std::vector<Runner::Layer> layers_;  // one; packed is nullptr where its factors are not constant
+};
+
+// BlastLinearGroupPacked: several such layers of one input, computed together.
+class GroupPackedOperator {
+ public:
+  static constexpr const char* kName = contract::blast_linear_group_packed::kName;
+  static constexpr int kSinceVersion = contract::blast_linear_group_packed::kSinceVersion;
+  static constexpr std::size_t kInputs = contract::blast_linear_group_packed::kInputs;
+  static constexpr std::size_t kRequiredInputs = contract::blast_linear_group_packed::kRequiredInputs;
+  static constexpr std::size_t kOutputs = contract::blast_linear_group_packed::kOutputs;
+  static constexpr bool kVariadic = true;
+
+  GroupPackedOperator(const Node& node, ElementType type);
+  void compute(abi::KernelContext* context) const;
+  static void infer_shape(const Api& api, abi::ShapeInferenceContext* context);
+
+ private:
+  Runner runner_;
+  std::vector<Runner::Layer> layers_;  // packed is nullptr where the factors are not constant
 };
 
 }  // namespace blast_deploy::blast

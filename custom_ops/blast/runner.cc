@@ -1,25 +1,37 @@
 #include "blast/runner.h"
 
+#include <algorithm>
 #include <atomic>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace blast_deploy::blast {
 namespace {
 
-// What the runtime's threads share. No exception may reach them.
-struct Job {
+// One layer of a job.
+struct Part {
   const Linear& linear;
-  const Schedule schedule;
-  const Operands operands;
+  Schedule schedule;
+  Operands operands;
+  std::size_t scratch = 0;  // where the layer's scratch memory begins in that of a tile
+};
+
+// What the runtime's threads share. Every task computes its tile, or its share of one, of all layers one
+// after the other. No exception may reach the threads.
+struct Job {
+  std::vector<Part> parts;
   abi::Allocator* allocator;
-  std::size_t scratch_bytes;  // of one tile
   std::size_t tasks;
   Attendance attendance;
-  char* scratch = nullptr;  // of all tiles, where tiles are cut into shares
+  std::size_t scratch_bytes = 0;  // of one tile
+  char* scratch = nullptr;        // of all tiles, where tiles are cut into shares
   std::int64_t step = 0;
   std::atomic<bool> out_of_memory{false};
+
+  const Schedule& schedule() const { return parts.front().schedule; }
 };
 
 // A whole tile, with scratch memory of its own.
@@ -28,7 +40,9 @@ void run_tile(void* data, std::size_t index) noexcept {
   job.attendance.sign(index);
   try {
     const Scratch scratch(job.allocator, job.scratch_bytes);
-    job.linear.multiply(job.schedule, static_cast<std::int64_t>(index), job.operands, scratch.get());
+    for (const Part& part : job.parts) {
+      part.linear.multiply(part.schedule, static_cast<std::int64_t>(index), part.operands, scratch.get());
+    }
   } catch (...) {
     job.out_of_memory = true;
   }
@@ -41,11 +55,14 @@ template <Phase phase>
 void run_share(void* data, std::size_t index) noexcept {
   Job& job = *static_cast<Job*>(data);
   job.attendance.sign(index);
-  const auto shares = static_cast<std::size_t>(job.schedule.cut.shares);
+  const auto shares = static_cast<std::size_t>(job.schedule().cut.shares);
   const std::size_t tile = index / shares;
-  (job.linear.*phase)(job.schedule, static_cast<std::int64_t>(tile),
-                      static_cast<std::int64_t>(index % shares), job.step, job.operands,
-                      job.scratch + tile * job.scratch_bytes);
+  for (const Part& part : job.parts) {
+    if (job.step >= part.linear.steps(part.schedule)) continue;
+    (part.linear.*phase)(part.schedule, static_cast<std::int64_t>(tile),
+                         static_cast<std::int64_t>(index % shares), job.step, part.operands,
+                         job.scratch + tile * job.scratch_bytes + part.scratch);
+  }
 }
 
 // The number of rows of X; refuses any shape but (..., in_features).
@@ -67,13 +84,47 @@ void check_residual(const Tensor& residual, const Shape& y_shape) {
   }
 }
 
+// Shares of a tile wait for each other between the phases, so that each layer needs scratch memory of its
+// own.
 void run_in_shares(const Api& api, abi::KernelContext* context, Job& job) {
-  const Scratch scratch(job.allocator, static_cast<std::size_t>(job.schedule.tiles) * job.scratch_bytes);
+  std::int64_t steps = 0;
+  job.scratch_bytes = 0;
+  for (Part& part : job.parts) {
+    part.scratch = job.scratch_bytes;
+    job.scratch_bytes += part.linear.scratch_bytes(part.schedule);
+    steps = larger(steps, part.linear.steps(part.schedule));
+  }
+  const Scratch scratch(job.allocator, static_cast<std::size_t>(job.schedule().tiles) * job.scratch_bytes);
   job.scratch = static_cast<char*>(scratch.get());
-  for (job.step = 0; job.step < job.linear.steps(job.schedule); ++job.step) {
+  for (job.step = 0; job.step < steps; ++job.step) {
     api.check(abi::kParallelFor, context, run_share<&Linear::project>, job.tasks, std::size_t{0}, &job);
     api.check(abi::kParallelFor, context, run_share<&Linear::combine>, job.tasks, std::size_t{0}, &job);
   }
+}
+
+// Layers that are computed one after the other share their scratch memory.
+void run_in_tiles(const Api& api, abi::KernelContext* context, Job& job) {
+  for (const Part& part : job.parts) {
+    job.scratch_bytes = std::max(job.scratch_bytes, part.linear.scratch_bytes(part.schedule));
+  }
+  if (job.tasks == 1) return run_tile(&job, 0);
+  api.check(abi::kParallelFor, context, run_tile, job.tasks, std::size_t{0}, &job);
+}
+
+// Reads what a layer computes on, and has its output made.
+Operands read_operands(const Api& api, abi::KernelContext* context, const Runner::Layer& layer,
+                       const Tensor& x, std::size_t output) {
+  const std::int64_t out_features = layer.linear.layout.sizes.out_features;
+  const Tensor bias = read_input(api, context, layer.inputs.bias);
+  check_bias(bias, out_features);
+  Shape y_shape = x.shape;
+  y_shape.back() = out_features;
+  Tensor residual;
+  if (layer.inputs.residual != Runner::kNone &&
+      read_optional(api, context, layer.inputs.residual, &residual)) {
+    check_residual(residual, y_shape);
+  }
+  return {layer.packed, bias.data, x.data, residual.data, make_output(api, context, output, y_shape)};
 }
 
 }  // namespace
@@ -90,37 +141,27 @@ void check_bias(const Tensor& bias, std::int64_t out_features) {
   }
 }
 
-void Runner::run(abi::KernelContext* context, const Linear& linear, const void* packed,
-                 const Inputs& inputs) const {
-  const Sizes& sizes = linear.layout.sizes;
+void Runner::run(abi::KernelContext* context, const std::vector<Layer>& layers) const {
+  const Linear& first = layers.front().linear;
   const Tensor x = read_input(api_, context, 0);
-  const Tensor bias = read_input(api_, context, inputs.bias);
-  const std::int64_t rows = check_rows(x, sizes.in_features);
-  check_bias(bias, sizes.out_features);
-  Shape y_shape = x.shape;
-  y_shape.back() = sizes.out_features;
-  Tensor residual;
-  if (inputs.residual != kNone && read_optional(api_, context, inputs.residual, &residual)) {
-    check_residual(residual, y_shape);
+  const std::int64_t rows = check_rows(x, first.layout.sizes.in_features);
+  std::vector<const Layout*> layouts;
+  for (const Layer& layer : layers) layouts.push_back(&layer.linear.layout);
+  const auto schedules = make_schedules(layouts, first.kernel->element_type, rows, threads_.next());
+  std::vector<Part> parts;
+  parts.reserve(layers.size());
+  for (std::size_t index = 0; index < layers.size(); ++index) {
+    parts.push_back(
+        {layers[index].linear, schedules[index], read_operands(api_, context, layers[index], x, index)});
   }
-  void* const y = make_output(api_, context, 0, y_shape);
   if (rows == 0) return;
 
-  const Schedule schedule = make_schedule(linear.layout, linear.kernel->element_type, rows, threads_.next());
-  const auto tasks = static_cast<std::size_t>(schedule.tiles * schedule.cut.shares);
-  Job job{linear,
-          schedule,
-          {packed, bias.data, x.data, residual.data, y},
-          allocator_.get(),
-          linear.scratch_bytes(schedule),
-          tasks,
-          Attendance(tasks)};
-  if (schedule.cut.shares > 1) {
+  const auto tasks = static_cast<std::size_t>(schedules.front().tiles * schedules.front().cut.shares);
+  Job job{std::move(parts), allocator_.get(), tasks, Attendance(tasks)};
+  if (job.schedule().cut.shares > 1) {
     run_in_shares(api_, context, job);
-  } else if (tasks == 1) {
-    run_tile(&job, 0);
   } else {
-    api_.check(abi::kParallelFor, context, run_tile, tasks, std::size_t{0}, &job);
+    run_in_tiles(api_, context, job);
   }
   if (job.out_of_memory) throw Failure(abi::kFail, "no memory for the scratch tiles of a BLAST layer");
   threads_.observe(job.attendance.count());

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <vector>
 
 #include "blast/linear.h"
 #include "runtime/node.h"
@@ -34,15 +35,23 @@ class Runner {
   const Api& api() const { return api_; }
   abi::Allocator* allocator() const { return allocator_.get(); }
 
-  // Positions of the inputs that a run reads beside X (input 0).
+  // Positions of the inputs that a layer reads beside X (input 0).
   struct Inputs {
     std::size_t bias;
     std::size_t residual;  // may be missing; kNone where the operator takes none
   };
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 
-  // Reads the inputs, refuses wrong shapes and writes Y (output 0).
-  void run(abi::KernelContext* context, const Linear& linear, const void* packed, const Inputs& inputs) const;
+  // A layer of a run.
+  struct Layer {
+    Linear linear;
+    const void* packed;
+    Inputs inputs;
+  };
+
+  // Reads the inputs, refuses wrong shapes and writes Y, that of layer i to output i. There is at least one
+  // layer; all read one X of the same width, with kernels of one element type.
+  void run(abi::KernelContext* context, const std::vector<Layer>& layers) const;
 
  private:
   Api api_;

@@ -18,17 +18,23 @@ constexpr std::int64_t kSmallestShareOperations = 1'000'000;
 // What z of the chunks of a phase may take: a part of a second-level cache.
 constexpr std::int64_t kLargestPhaseBytes = 256 * 1024;
 
-std::int64_t count_operations(const Layout& layout, std::int64_t rows) {
+// What layers have to do, in sum.
+struct Work {
+  std::int64_t bytes;  // of weights
+  std::int64_t operations;
+};
+
+Work work_of(const Layout& layout, ElementType type, std::int64_t rows) {
   const Sizes& sizes = layout.sizes;
-  return 2 * rows * sizes.rank *
-         (sizes.out_features + sizes.in_features + sizes.blocks_out * sizes.blocks_in);
+  return {
+      layout.size * static_cast<std::int64_t>(value_bytes(type)),
+      2 * rows * sizes.rank * (sizes.out_features + sizes.in_features + sizes.blocks_out * sizes.blocks_in)};
 }
 
 // Shares that are worth their handing over, at most `most`.
-std::int64_t count_shares(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t most) {
-  const std::int64_t bytes = layout.size * static_cast<std::int64_t>(value_bytes(type));
+std::int64_t count_shares(const Work& work, std::int64_t most) {
   const std::int64_t worth =
-      larger(bytes / kSmallestShareBytes, count_operations(layout, rows) / kSmallestShareOperations);
+      larger(work.bytes / kSmallestShareBytes, work.operations / kSmallestShareOperations);
   return larger(1, smaller(most, worth));
 }
 
@@ -50,11 +56,26 @@ Tiling tile_rows(std::int64_t rows, std::int64_t threads) {
 }
 
 Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads) {
+  return make_schedules({&layout}, type, rows, threads).front();
+}
+
+std::vector<Schedule> make_schedules(const std::vector<const Layout*>& layouts, ElementType type,
+                                     std::int64_t rows, std::int64_t threads) {
   const Tiling tiling = tile_rows(rows, threads);
-  if (rows == 0) return {tiling, {1, 1}};
-  const std::int64_t shares = count_shares(layout, type, tiling.tile_rows, threads / tiling.tiles);
-  const std::int64_t chunks = shares == 1 ? 1 : count_chunks(layout, type, tiling.tile_rows);
-  return {tiling, {chunks, shares}};
+  std::vector<Schedule> schedules(layouts.size(), Schedule{tiling, {1, 1}});
+  if (rows == 0) return schedules;
+  Work all{};
+  for (const Layout* const layout : layouts) {
+    const Work work = work_of(*layout, type, tiling.tile_rows);
+    all.bytes += work.bytes;
+    all.operations += work.operations;
+  }
+  const std::int64_t shares = count_shares(all, threads / tiling.tiles);
+  if (shares == 1) return schedules;
+  for (std::size_t index = 0; index < layouts.size(); ++index) {
+    schedules[index].cut = {count_chunks(*layouts[index], type, tiling.tile_rows), shares};
+  }
+  return schedules;
 }
 
 }  // namespace blast_deploy::blast

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "blast/kernel.h"
 #include "blast/layout.h"
@@ -38,5 +39,10 @@ struct Schedule : Tiling {
 
 // Cuts a layer for threads that may work at the same time.
 Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads);
+
+// Cuts layers that are computed together: all into the same tiles and as many shares, as their work in sum is
+// worth, and each into chunks of its own.
+std::vector<Schedule> make_schedules(const std::vector<const Layout*>& layouts, ElementType type,
+                                     std::int64_t rows, std::int64_t threads);
 
 }  // namespace blast_deploy::blast

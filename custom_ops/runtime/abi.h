@@ -27,8 +27,8 @@ struct FunctionTable;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2, kRuntimeException = 6, kNotImplemented = 9 };
 enum MemoryType : int { kDefaultMemory = 0 };
-enum AttributeType : int { kIntegerAttribute = 1 };
-enum InputCharacteristic : int { kRequired = 0, kOptional = 1 };
+enum AttributeType : int { kIntegerAttribute = 1, kIntegersAttribute = 2 };
+enum InputCharacteristic : int { kRequired = 0, kOptional = 1, kVariadic = 2 };
 
 struct ApiBase {
   const FunctionTable* (*get_api)(std::uint32_t version);
@@ -71,6 +71,8 @@ constexpr Slot<Status*(KernelContext*, std::size_t index, const std::int64_t*, s
 constexpr Slot<void(Status*)> kReleaseStatus{93};
 constexpr Slot<void(TensorTypeAndShape*)> kReleaseTensorTypeAndShape{99};
 constexpr Slot<void(Allocator*)> kReleaseAllocator{132};
+constexpr Slot<Status*(const KernelInfo*, const char* name, std::int64_t*, std::size_t*)>
+    kGetIntegersAttribute{163};
 constexpr Slot<Status*(const KernelInfo*, char*, std::size_t*)> kGetNodeName{244};
 constexpr Slot<Status*(const KernelInfo*, std::size_t index, int* is_constant, const Value**)>
     kGetConstantInput{249};

@@ -57,6 +57,30 @@ constexpr ElementType kKernelTypes[] = {
 };
 }  // namespace blast_linear_packed
 
+namespace blast_linear_group_packed {
+constexpr char kName[] = "BlastLinearGroupPacked";
+constexpr int kSinceVersion = 1;
+constexpr std::size_t kInputs = 2;
+constexpr std::size_t kRequiredInputs = 2;
+constexpr std::size_t kOutputs = 1;
+constexpr std::size_t kInputX = 0;
+constexpr std::size_t kInputLayers = 1;
+constexpr char kAttributeInFeatures[] = "in_features";
+constexpr char kAttributeBlocksIn[] = "blocks_in";
+constexpr char kAttributeOutFeatures[] = "out_features";
+constexpr char kAttributeBlocksOut[] = "blocks_out";
+constexpr char kAttributeRank[] = "rank";
+constexpr char kAttributeLayoutVersion[] = "layout_version";
+constexpr char kAttributeInstructionSet[] = "instruction_set";
+constexpr char kAttributeActivation[] = "activation";
+constexpr ElementType kKernelTypes[] = {
+    ElementType::kFloat,
+    ElementType::kFloat16,
+    ElementType::kDouble,
+    ElementType::kBfloat16,
+};
+}  // namespace blast_linear_group_packed
+
 namespace dense_linear_packed {
 constexpr char kName[] = "DenseLinearPacked";
 constexpr int kSinceVersion = 1;

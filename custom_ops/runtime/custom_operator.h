@@ -3,6 +3,7 @@
 // Such a class has
 //   static constexpr const char* kName; int kSinceVersion;
 //   static constexpr std::size_t kInputs, kRequiredInputs, kOutputs;  // optional inputs come last
+//   static constexpr bool kVariadic;  // whether the last input and the last output stand for any number
 //   Operator(const Node&, ElementType);                 // checks everything that can be checked; throws
 //   void compute(abi::KernelContext*) const;            // re-entrant; throws
 //   static void infer_shape(const Api&, abi::ShapeInferenceContext*);
@@ -82,9 +83,12 @@ CustomOperator make_operator(const abi::FunctionTable* table, ElementType elemen
   op.get_output_count = [](const abi::CustomOp*) { return Operator::kOutputs; };
   op.destroy_kernel = [](void* kernel) { delete static_cast<internal::Instance<Operator>*>(kernel); };
   op.get_input_characteristic = [](const abi::CustomOp*, std::size_t index) {
+    if (Operator::kVariadic && index + 1 == Operator::kInputs) return int{abi::kVariadic};
     return int{index < Operator::kRequiredInputs ? abi::kRequired : abi::kOptional};
   };
-  op.get_output_characteristic = [](const abi::CustomOp*, std::size_t) { return int{abi::kRequired}; };
+  op.get_output_characteristic = [](const abi::CustomOp*, std::size_t index) {
+    return int{Operator::kVariadic && index + 1 == Operator::kOutputs ? abi::kVariadic : abi::kRequired};
+  };
   op.get_input_memory_type = [](const abi::CustomOp*, std::size_t) { return int{abi::kDefaultMemory}; };
   op.get_variadic_input_min_arity = [](const abi::CustomOp*) { return 1; };
   op.get_variadic_input_homogeneity = [](const abi::CustomOp*) { return 1; };

@@ -28,6 +28,14 @@ std::int64_t Node::integer(const char* attribute) const {
   return value;
 }
 
+std::vector<std::int64_t> Node::integers(const char* attribute) const {
+  std::size_t count = 0;
+  api_.check(abi::kGetIntegersAttribute, info_, attribute, nullptr, &count);
+  std::vector<std::int64_t> values(count);
+  if (count > 0) api_.check(abi::kGetIntegersAttribute, info_, attribute, values.data(), &count);
+  return values;
+}
+
 std::string Node::text(const char* attribute) const {
   return read_text([this, attribute](char* text, std::size_t* size) {
     api_.check(abi::kGetStringAttribute, info_, attribute, text, size);

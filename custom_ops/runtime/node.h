@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "runtime/api.h"
 #include "runtime/tensor.h"
@@ -18,6 +19,7 @@ class Node {
 
   // The value of a required attribute; throws Failure if it is missing or of another type.
   std::int64_t integer(const char* attribute) const;
+  std::vector<std::int64_t> integers(const char* attribute) const;
   std::string text(const char* attribute) const;
 
   // The value of an attribute that may be missing.

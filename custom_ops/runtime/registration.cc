@@ -23,6 +23,9 @@ class Operators {
     for (const ElementType type : contract::blast_linear_packed::kKernelTypes) {
       records_.push_back(make_operator<blast::PackedLinearOperator>(table, type));
     }
+    for (const ElementType type : contract::blast_linear_group_packed::kKernelTypes) {
+      records_.push_back(make_operator<blast::GroupPackedOperator>(table, type));
+    }
     for (const ElementType type : contract::dense_linear_packed::kKernelTypes) {
       records_.push_back(make_operator<dense::PackedLinearOperator>(table, type));
     }

@@ -12,4 +12,7 @@ namespace blast_deploy {
 // axis is right is left to the kernel: ONNX Runtime only logs what shape inference refuses.
 void infer_last_axis(const Api& api, abi::ShapeInferenceContext* context, const char* attribute);
 
+// The same for each of several outputs, from an attribute with an integer for each.
+void infer_last_axes(const Api& api, abi::ShapeInferenceContext* context, const char* attribute);
+
 }  // namespace blast_deploy
