@@ -120,6 +120,7 @@ def _artifact(artifact: Artifact) -> Inspection:
             form=planned[record.name].form if record.name in planned else None,
             reason=planned[record.name].reason if record.name in planned else None,
             epilogue=str(planned[record.name].epilogue) or None if record.name in planned else None,
+            grouped_with=planned[record.name].grouped_with if record.name in planned else (),
         )
         for record in manifest.layers
     )

@@ -123,11 +123,14 @@ class LayerPlan:
     accepted: tuple[Accepted, ...]
     rejected: tuple[Rejected, ...]
     epilogue: Epilogue = Epilogue()
+    grouped_with: tuple[str, ...] = ()
+    """Other layers that the same node computes."""
 
     @property
     def described(self) -> str:
         """The form, with what its node does beside."""
-        return f"{self.form} with {self.epilogue}" if self.epilogue != Epilogue() else self.form
+        form = f"{self.form} with {self.epilogue}" if self.epilogue != Epilogue() else self.form
+        return f"{form}, grouped with {' and '.join(self.grouped_with)}" if self.grouped_with else form
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,6 +337,8 @@ class InspectedLayer:
     reason: str | None = None
     epilogue: str | None = None
     """What the layer's node does beside, in words."""
+    grouped_with: tuple[str, ...] = ()
+    """Other layers that the same node computes."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from blast_deploy.results import (
     Contender,
     Diagnosis,
     ExportResult,
+    InspectedLayer,
     Inspection,
     Ratio,
     ReportResult,
@@ -173,13 +174,18 @@ def print_inspection(result: Inspection) -> None:
             f"{layer.out_features} x {layer.in_features}",
             layer.description,
             _percent(layer.parameters / layer.dense_parameters),
-            " with ".join(filter(None, (layer.form, layer.epilogue))),
+            _form(layer),
             layer.reason or "",
         )
         for layer in result.layers
     ]
     headers = ("layer", "operator", "dtype", ">size", "structure", ">kept", "form", "reason")
     print_table(f"{len(rows)} structured layers", headers, rows)
+
+
+def _form(layer: InspectedLayer) -> str:
+    form = " with ".join(filter(None, (layer.form, layer.epilogue)))
+    return f"{form}, grouped with {' and '.join(layer.grouped_with)}" if layer.grouped_with else form
 
 
 def print_targets(targets: Sequence[TargetStatus]) -> None:

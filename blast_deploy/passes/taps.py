@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from blast_deploy.errors import InvalidInputError
-from blast_deploy.passes.identity import LAYER, LayerPorts, layer_ports, mark
+from blast_deploy.passes.identity import LayerPorts, layer_ports, layers_of, mark
 from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import structured_layers
 
@@ -38,7 +38,7 @@ class Taps(ir.passes.InPlacePass):
                 known, or the model has an output of a tap's name.
         """
         for layer in structured_layers(model):
-            if LAYER not in layer.node.metadata_props:
+            if not layers_of(layer.node):
                 mark([layer.node], layer.name, layer.input.name or "")
                 layer.output.type = layer.output.type or ir.TensorType(layer.element_type)
         if any(port.output.shape is None for port in layer_ports(model)):

@@ -14,6 +14,8 @@ from blast_deploy.backends.onnxruntime.machine import resolve_instruction_set
 from blast_deploy.backends.onnxruntime.options import Options
 from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.fuse_epilogues import FuseEpilogues, epilogues_of
+from blast_deploy.passes.group_layers import GroupLayers
+from blast_deploy.passes.identity import groups_of
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_blast import PackBlast
 from blast_deploy.passes.save import save_mapped
@@ -43,6 +45,8 @@ def lower_model(model: ir.Model, plan: Plan, options: Options, folder: Path) -> 
     if instruction_set is not None:
         PackBlast(_layers(plan, "kernel"), instruction_set)(model)
         FuseEpilogues()(model)
+    epilogues = epilogues_of(model)
+    GroupLayers()(model)
     files: dict[str, Role] = {
         file.name: "model" if file.name == MODEL else "weights" for file in save_mapped(model, folder / MODEL)
     }
@@ -52,7 +56,8 @@ def lower_model(model: ir.Model, plan: Plan, options: Options, folder: Path) -> 
         runtime="onnxruntime",
         oldest_runtime=_oldest_runtime(model),
         instruction_set=instruction_set,
-        epilogues=epilogues_of(model),
+        epilogues=epilogues,
+        groups=groups_of(model),
     )
 
 

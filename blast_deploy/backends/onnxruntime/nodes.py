@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from blast_deploy.passes.identity import LAYER, nodes_of
+from blast_deploy.passes.identity import layers_of, nodes_of
 from blast_deploy.runner import FUNCTION_BODY
 from blast_deploy.runtime import CPU
 from blast_deploy.structures.contract import DOMAIN
@@ -30,11 +30,13 @@ class LayerNodes:
             body has none.
         names: Names of all of them.
         calls_function: Whether the model holds a function of the same name as the layer's operator.
+        group: Name of the node that computes the layer together with others; empty where it has its own.
     """
 
     main: bool
     names: tuple[str, ...]
     calls_function: bool
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,14 @@ def find_nodes(model: ir.Model) -> dict[str, LayerNodes]:
     """Layer name to its nodes; a node of domain ``ai.blast`` that no layer claims is one by itself."""
     layers = nodes_of(model)
     for node in model.graph.all_nodes():
-        if node.domain == DOMAIN and LAYER not in node.metadata_props:
+        if node.domain == DOMAIN and not layers_of(node):
             layers.setdefault(node.name or node.outputs[0].name or "", []).append(node)
     return {
         layer: LayerNodes(
-            main=any(node.name == layer for node in nodes),
+            main=any(node.name == layer or len(layers_of(node)) > 1 for node in nodes),
             names=tuple(node.name or "" for node in nodes),
             calls_function=any(node.op_identifier() in model.functions for node in nodes),
+            group=next((node.name or "" for node in nodes if len(layers_of(node)) > 1), ""),
         )
         for layer, nodes in layers.items()
     }
@@ -119,6 +122,8 @@ def _parts_of(layer: str, nodes: LayerNodes, ran: Mapping[str, RanNode]) -> Sequ
     """What computed a layer; where one operator does, that comes first."""
     if not nodes.main:
         return [ran[name] for name in nodes.names if name in ran]
+    if nodes.group:
+        return [ran[nodes.group]] if nodes.group in ran else []
     if layer in ran:
         return [ran[layer], *(ran[name] for name in nodes.names if name in ran)]
     if nodes.calls_function:
