@@ -26,17 +26,17 @@ class GroupLayers(ir.passes.InPlacePass):
 
     A group saves the dispatch of its other nodes, and threads wait for each other twice in all: microseconds,
     so only layers of at most 4 MB of factors together are grouped. Time of three layers over that of their
-    group at 1, 16 and 128 rows (float, medians, AMD EPYC with AVX-512; two threads on a machine that others
-    used too):
+    group at 1, 16 and 128 rows (float, AMD EPYC with AVX-512, 2 cores; one thread: medians of CPU time; two:
+    minima of wall time, because others used the machine, which also moves the large layers' by a tenth):
 
-    ==================== ====== ==================== =======================
-    layers               MB     one thread, CPU time two threads, wall time
-    ==================== ====== ==================== =======================
-    384 x 384, rank 94   0.9    1.07, 1.02, 1.00     1.55, 1.07 (minima), 1.09
-    768 x 768, rank 190  3.6    1.05, 1.01, 0.98     1.03, 1.01, 1.54
-    1536 x 1536, r. 380  14     0.96, 0.98, 0.97     1.07, 0.85, 0.93
-    4096 x 4096, r. 992  100    1.01, 0.95, 0.95     1.04, 0.81, 0.91
-    ==================== ====== ==================== =======================
+    ======================= ====== ================ ================
+    layers                  MB     one thread       two threads
+    ======================= ====== ================ ================
+    384 x 384, rank 94      0.9    1.05, 1.02, 1.00 1.56, 1.07, 1.07
+    768 x 768, rank 190     3.6    1.04, 1.02, 0.98 1.28, 1.08, 1.10
+    1536 x 1536, rank 380   14     0.87, 0.87, 0.95 1.04, 1.00, 0.80
+    4096 x 4096, rank 992   100    0.99, 1.14, 1.02 1.05, 1.07, 1.04
+    ======================= ====== ================ ================
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
