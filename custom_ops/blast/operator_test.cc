@@ -291,6 +291,59 @@ void check_many_callers(ElementType type, const Problem& problem) {
   for (const Array& y : found) CHECK(y.bytes == alone.bytes);
 }
 
+// Layers of one X, as one node: every bit as each by itself, with constant factors and with fed ones.
+void check_group(ElementType type, const std::vector<Sizes>& sizes, std::int64_t rows) {
+  const std::string set = to_string(instruction_sets().front());
+  std::vector<Layer> layers;
+  for (const Sizes& each : sizes) layers.emplace_back(type, make_problem(each, rows), Axes{rows});
+  const Array x = layers.front().x;
+  std::vector<Array> packed;
+  std::vector<Array> expected;
+  std::string error;
+  NodeDescription group;
+  group.name = "group";
+  for (Layer& layer : layers) {
+    packed.push_back(layer.pack_factors(set));
+    const NodeKernel kernel(contract::blast_linear_packed::kName, type, layer.node);
+    expected.push_back(kernel.run({&x, &packed.back(), &layer.bias}, &error));
+    CHECK(error.empty());
+    group.lists["out_features"].push_back(layer.node.integers["out_features"]);
+    group.lists["blocks_out"].push_back(layer.node.integers["blocks_out"]);
+    group.lists["rank"].push_back(layer.node.integers["rank"]);
+    group.texts["activation"] += group.texts["activation"].empty() ? "none" : ",none";
+  }
+  group.integers = layers.front().node.integers;
+  group.texts["instruction_set"] = set;
+  std::vector<const Array*> inputs = {&x};
+  for (std::size_t index = 0; index < layers.size(); ++index) {
+    inputs.push_back(&packed[index]);
+    inputs.push_back(&layers[index].bias);
+    group.constants[2 * index + 1] = packed[index];
+  }
+  for (int fed = 0; fed < 2; ++fed) {
+    if (fed == 1) group.constants.clear();
+    const NodeKernel kernel(contract::blast_linear_group_packed::kName, type, group);
+    CHECK(kernel.refusal.empty());
+    const std::vector<Array> found = kernel.run(inputs, layers.size(), &error);
+    CHECK(error.empty());
+    for (std::size_t index = 0; index < found.size(); ++index) {
+      CHECK(found[index].shape == expected[index].shape && found[index].bytes == expected[index].bytes);
+    }
+  }
+  group.lists["rank"].pop_back();
+  const NodeKernel broken(contract::blast_linear_group_packed::kName, type, group);
+  CHECK(broken.refusal.find("rank has") != std::string::npos);
+}
+
+TEST(groups_give_every_bit_of_their_layers) {
+  for (const ElementType type : kElementTypes) {
+    for (const std::int64_t rows : {0, 1, 20, 150}) {
+      check_group(type, {{97, 101, 5, 3, 13}, {30, 101, 2, 3, 170}}, rows);
+      check_group(type, {{384, 380, 4, 3, 190}, {96, 380, 2, 3, 40}, {384, 380, 3, 3, 330}}, rows);
+    }
+  }
+}
+
 TEST(many_callers_change_no_bit_of_tiles) {
   const Problem problem = make_problem({97, 101, 5, 3, 13}, 150);
   for (const ElementType type : kElementTypes) check_many_callers(type, problem);

@@ -3,6 +3,7 @@
 // no runtime: nothing here decides when a kernel runs. The Python tests run the operators in the real one.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -45,13 +46,14 @@ struct NodeDescription {
   std::string name;
   std::map<std::string, std::int64_t> integers;
   std::map<std::string, std::string> texts;
+  std::map<std::string, std::vector<std::int64_t>> lists = {};
   std::map<std::size_t, Array> constants;
 };
 
 // One run of a kernel.
 struct Call {
   std::vector<const Array*> inputs;
-  Array output;
+  std::vector<Array> outputs;
   ElementType output_type{};
 };
 
@@ -145,6 +147,16 @@ class StandInTable {
           *value = found->second;
           return nullptr;
         });
+    set(abi::kGetIntegersAttribute,
+        [](const abi::KernelInfo* info, const char* name, std::int64_t* values,
+           std::size_t* count) -> abi::Status* {
+          const auto& all = node(info).lists;
+          const auto found = all.find(name);
+          if (found == all.end()) return fail(abi::kFail, "no such attribute");
+          *count = found->second.size();
+          if (values != nullptr) std::copy(found->second.begin(), found->second.end(), values);
+          return nullptr;
+        });
     set(abi::kGetStringAttribute,
         [](const abi::KernelInfo* info, const char* name, char* text, std::size_t* size) -> abi::Status* {
           const auto& all = node(info).texts;
@@ -178,11 +190,12 @@ class StandInTable {
           return nullptr;
         });
     set(abi::kGetOutput,
-        [](abi::KernelContext* context, std::size_t, const std::int64_t* axes, std::size_t count,
+        [](abi::KernelContext* context, std::size_t index, const std::int64_t* axes, std::size_t count,
            abi::Value** value) -> abi::Status* {
           auto& call = *reinterpret_cast<Call*>(context);
-          call.output = Array(call.output_type, std::vector<std::int64_t>(axes, axes + count));
-          *value = reinterpret_cast<abi::Value*>(&call.output);
+          Array& output = call.outputs.at(index);
+          output = Array(call.output_type, std::vector<std::int64_t>(axes, axes + count));
+          *value = reinterpret_cast<abi::Value*>(&output);
           return nullptr;
         });
     set(abi::kParallelFor,
@@ -253,9 +266,15 @@ class NodeKernel {
 
   // Runs the kernel; `error` is set to why it would not, and is empty if it did.
   Array run(const std::vector<const Array*>& inputs, std::string* error) const {
-    Call call{inputs, {}, type_};
+    return run(inputs, 1, error).front();
+  }
+
+  // The same for a kernel of several outputs.
+  std::vector<Array> run(const std::vector<const Array*>& inputs, std::size_t outputs,
+                         std::string* error) const {
+    Call call{inputs, std::vector<Array>(outputs), type_};
     *error = take(op_->compute_kernel_checked(kernel_, reinterpret_cast<abi::KernelContext*>(&call)));
-    return std::move(call.output);
+    return std::move(call.outputs);
   }
 
   std::string refusal;
