@@ -163,7 +163,7 @@ def _write(
         dense_size=dense_size,
         deployed_bytes=sum(file.bytes for file in files if file.role != "reference"),
         layers=records,
-        plan=_with_epilogues(plan, lowered),
+        plan=_as_lowered(plan, lowered),
         tolerance=tolerances,
         samples=len(samples),
         files=files,
@@ -188,9 +188,16 @@ def _write_reference(model: PortableModel, samples: tuple[Sample, ...], folder: 
     save_factors(factors, folder / artifact.FACTORS)
 
 
-def _with_epilogues(plan: Plan, lowered: Lowered) -> Plan:
-    found = lowered.epilogues
-    layers = (replace(layer, epilogue=found.get(layer.layer, Epilogue())) for layer in plan.layers)
+def _as_lowered(plan: Plan, lowered: Lowered) -> Plan:
+    """The plan with what came of it in lowering."""
+    layers = (
+        replace(
+            layer,
+            epilogue=lowered.epilogues.get(layer.layer, Epilogue()),
+            schedule=lowered.schedules.get(layer.layer, ""),
+        )
+        for layer in plan.layers
+    )
     return replace(plan, layers=tuple(layers))
 
 

@@ -123,6 +123,8 @@ class LayerPlan:
     accepted: tuple[Accepted, ...]
     rejected: tuple[Rejected, ...]
     epilogue: Epilogue = Epilogue()
+    schedule: str = ""
+    """How its kernel is cut for the plan's rows."""
 
     @property
     def described(self) -> str:
@@ -334,6 +336,8 @@ class InspectedLayer:
     reason: str | None = None
     epilogue: str | None = None
     """What the layer's node does beside, in words."""
+    schedule: str | None = None
+    """How its kernel is cut for the plan's rows, in words."""
 
 
 @dataclasses.dataclass(frozen=True)

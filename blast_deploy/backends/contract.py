@@ -29,6 +29,7 @@ class Lowered:
         oldest_runtime: Its oldest version that does.
         instruction_set: What the machine must have, or None for any.
         epilogues: Layer to what its node does beside the layer.
+        schedules: Layer to how its kernel is cut for the plan's rows, in words.
     """
 
     files: dict[str, Role]
@@ -37,6 +38,7 @@ class Lowered:
     oldest_runtime: str
     instruction_set: str | None
     epilogues: dict[str, Epilogue] = field(default_factory=dict)
+    schedules: dict[str, str] = field(default_factory=dict)
 
 
 class Backend(Protocol):

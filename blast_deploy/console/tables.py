@@ -174,7 +174,7 @@ def print_inspection(result: Inspection) -> None:
             layer.description,
             _percent(layer.parameters / layer.dense_parameters),
             " with ".join(filter(None, (layer.form, layer.epilogue))),
-            layer.reason or "",
+            "; cut ".join(filter(None, (layer.reason, layer.schedule))),
         )
         for layer in result.layers
     ]

@@ -96,6 +96,11 @@ PackedLinearOperator::PackedLinearOperator(const Node& node, ElementType type)
                                 ", and this library reads layout " + std::to_string(kLayoutVersion) +
                                 "; compile the model again");
   }
+  Limits& limits = linear_.limits;
+  limits = {node.integer_or(packed::kAttributeLargestTileRows, limits.largest_tile_rows),
+            node.integer_or(packed::kAttributeSmallestShareBytes, limits.smallest_share_bytes),
+            node.integer_or(packed::kAttributeSmallestShareOperations, limits.smallest_share_operations)};
+  check_limits(limits);
   linear_.activation = activation_named(node.text_or(packed::kAttributeActivation, "none"));
   linear_.kernel = &kernel_for(require_instruction_set(node.text(packed::kAttributeInstructionSet)), type);
   linear_.layout =

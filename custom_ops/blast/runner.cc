@@ -106,7 +106,8 @@ void Runner::run(abi::KernelContext* context, const Linear& linear, const void* 
   void* const y = make_output(api_, context, 0, y_shape);
   if (rows == 0) return;
 
-  const Schedule schedule = make_schedule(linear.layout, linear.kernel->element_type, rows, threads_.next());
+  const Schedule schedule =
+      make_schedule(linear.layout, linear.kernel->element_type, rows, threads_.next(), linear.limits);
   const auto tasks = static_cast<std::size_t>(schedule.tiles * schedule.cut.shares);
   Job job{linear,
           schedule,

@@ -1,19 +1,13 @@
 #include "blast/schedule.h"
 
+#include <stdexcept>
+#include <string>
+
 namespace blast_deploy::blast {
 namespace {
 
-// More rows read the weights less often, but their z, w and y leave the second-level cache.
-// A multiple of the rows that the AVX-512 kernel takes at once.
-constexpr std::int64_t kLargestTile = 70;
-
 // Fewer rows to a tile would read the weights too often: then threads share a tile instead.
 constexpr std::int64_t kSmallestTile = 32;
-
-// Work that is worth handing to another thread takes about ten microseconds: so many bytes of weights at the
-// rate of a third-level cache, or so many operations.
-constexpr std::int64_t kSmallestShareBytes = 400'000;
-constexpr std::int64_t kSmallestShareOperations = 1'000'000;
 
 // What z of the chunks of a phase may take: a part of a second-level cache.
 constexpr std::int64_t kLargestPhaseBytes = 256 * 1024;
@@ -25,10 +19,11 @@ std::int64_t count_operations(const Layout& layout, std::int64_t rows) {
 }
 
 // Shares that are worth their handing over, at most `most`.
-std::int64_t count_shares(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t most) {
+std::int64_t count_shares(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t most,
+                          const Limits& limits) {
   const std::int64_t bytes = layout.size * static_cast<std::int64_t>(value_bytes(type));
-  const std::int64_t worth =
-      larger(bytes / kSmallestShareBytes, count_operations(layout, rows) / kSmallestShareOperations);
+  const std::int64_t worth = larger(bytes / limits.smallest_share_bytes,
+                                    count_operations(layout, rows) / limits.smallest_share_operations);
   return larger(1, smaller(most, worth));
 }
 
@@ -41,18 +36,30 @@ std::int64_t count_chunks(const Layout& layout, ElementType type, std::int64_t r
 
 }  // namespace
 
-Tiling tile_rows(std::int64_t rows, std::int64_t threads) {
+void check_limits(const Limits& limits) {
+  if (limits.largest_tile_rows >= 1 && limits.smallest_share_bytes >= 1 &&
+      limits.smallest_share_operations >= 1) {
+    return;
+  }
+  throw std::invalid_argument(
+      "largest_tile_rows, smallest_share_bytes and smallest_share_operations must be at least 1 (got " +
+      std::to_string(limits.largest_tile_rows) + ", " + std::to_string(limits.smallest_share_bytes) +
+      " and " + std::to_string(limits.smallest_share_operations) + "); compile the model again");
+}
+
+Tiling tile_rows(std::int64_t rows, std::int64_t threads, const Limits& limits) {
   if (rows == 0) return {0, 0, 0};
-  const std::int64_t fewest = divide_up(rows, kLargestTile);
+  const std::int64_t fewest = divide_up(rows, limits.largest_tile_rows);
   const std::int64_t tiles = larger(fewest, smaller(round_up(fewest, threads), rows / kSmallestTile));
   const std::int64_t size = divide_up(rows, tiles);
   return {rows, size, divide_up(rows, size)};
 }
 
-Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads) {
-  const Tiling tiling = tile_rows(rows, threads);
+Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads,
+                       const Limits& limits) {
+  const Tiling tiling = tile_rows(rows, threads, limits);
   if (rows == 0) return {tiling, {1, 1}};
-  const std::int64_t shares = count_shares(layout, type, tiling.tile_rows, threads / tiling.tiles);
+  const std::int64_t shares = count_shares(layout, type, tiling.tile_rows, threads / tiling.tiles, limits);
   const std::int64_t chunks = shares == 1 ? 1 : count_chunks(layout, type, tiling.tile_rows);
   return {tiling, {chunks, shares}};
 }
