@@ -62,6 +62,8 @@ def _fuse_activation(node: ir.Node) -> ir.Node:
     if _activation_of(node) != "none" or output.is_graph_output():
         return node
     readers = _readers(output)
+    if any(reader.graph is not node.graph for reader in readers):
+        return node
     if len(readers) == 1 and _is(readers[0], "Gelu"):
         approximate = readers[0].attributes.get("approximate")
         name = "none" if approximate is None else approximate.as_string()

@@ -32,12 +32,12 @@ int blast_deploy_blast_pack(const BlastDeployBlastSizes* sizes, int element_type
   });
 }
 
-int blast_deploy_blast_schedule(const BlastDeployBlastSizes* sizes, int element_type,
-                                const char* instruction_set, std::int64_t rows, std::int64_t threads,
-                                const std::int64_t* limits, std::int64_t* values, char* error,
-                                std::size_t error_size) {
+int blast_deploy_blast_schedule(const BlastDeployBlastSizes* sizes, int element_type, std::int64_t rows,
+                                std::int64_t threads, const std::int64_t* limits, std::int64_t* values,
+                                char* error, std::size_t error_size) {
   return report({error, error_size}, [&] {
-    const auto set = blast_deploy::require_instruction_set(instruction_set);
+    // All kernels of this library share their few rows.
+    const auto set = blast_deploy::instruction_sets().back();
     const auto& kernel = blast_deploy::blast::kernel_for(set, element_type_of(element_type));
     const blast_deploy::blast::Limits own{limits[0], limits[1], limits[2]};
     blast_deploy::blast::check_limits(own);

@@ -91,10 +91,10 @@ void LinearOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* con
 PackedLinearOperator::PackedLinearOperator(const Node& node, ElementType type)
     : runner_(node), packed_(nullptr), linear_{} {
   const std::int64_t version = node.integer(packed::kAttributeLayoutVersion);
-  if (version != kLayoutVersion) {
+  if (version < kOldestLayoutVersion || version > kLayoutVersion) {
     throw std::invalid_argument("the factors were packed in layout " + std::to_string(version) +
-                                ", and this library reads layout " + std::to_string(kLayoutVersion) +
-                                "; compile the model again");
+                                ", and this library reads layouts " + std::to_string(kOldestLayoutVersion) +
+                                " to " + std::to_string(kLayoutVersion) + "; compile the model again");
   }
   Limits& limits = linear_.limits;
   limits = {node.integer_or(packed::kAttributeLargestTileRows, limits.largest_tile_rows),

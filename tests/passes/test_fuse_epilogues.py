@@ -115,6 +115,28 @@ def test_what_must_be_left_alone(nodes: list[onnx.NodeProto], outputs: tuple[str
     assert epilogues_of(model) == {}
 
 
+def test_what_a_branch_reads_is_left_alone() -> None:
+    shape = ["batch", "rows", 21]
+    activated = helper.make_graph(
+        [helper.make_node("Gelu", ["h"], ["activated"])],
+        "activated",
+        [],
+        [helper.make_tensor_value_info("activated", TensorProto.FLOAT, shape)],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["same"])],
+        "other",
+        [],
+        [helper.make_tensor_value_info("same", TensorProto.FLOAT, shape)],
+    )
+    yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+    condition = helper.make_node("Constant", [], ["yes"], value=yes)
+    choice = helper.make_node("If", ["yes"], ["y"], then_branch=activated, else_branch=other)
+    model = packed_model([condition, choice])
+    assert not FuseEpilogues()(model).modified
+    assert run(model)["y"].shape == (2, 9, 21)
+
+
 def test_a_residual_of_unknown_shape_is_left_alone() -> None:
     model = packed_model(RESIDUAL)
     model.graph.inputs[0].shape = None

@@ -47,7 +47,7 @@ def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lo
     Densify(_layers(plan, "dense"))(model)
     if instruction_set is not None:
         limits = limits_of(target.costs)
-        schedules = describe_schedules(model, plan, instruction_set, limits)
+        schedules = describe_schedules(model, plan, limits)
         PackBlast(_layers(plan, "kernel"), instruction_set, limits)(model)
         FuseEpilogues()(model)
     files: dict[str, Role] = {

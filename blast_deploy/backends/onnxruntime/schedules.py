@@ -11,29 +11,24 @@ from blast_deploy.results import Plan
 from blast_deploy.structures.blast.schedule import ScheduleLimits, make_schedule
 
 
-def describe_schedules(
-    model: ir.Model, plan: Plan, instruction_set: str, limits: ScheduleLimits
-) -> dict[str, str]:
+def describe_schedules(model: ir.Model, plan: Plan, limits: ScheduleLimits) -> dict[str, str]:
     """Layer to its schedule for the plan's fewest and most rows, on one thread and on all of this machine.
 
     Args:
         model: Its layers not yet packed.
         plan: Layers of any other form than the kernel have no schedule.
-        instruction_set: Of the kernels.
         limits: When a layer is cut.
     """
     kernels = {layer.layer for layer in plan.layers if layer.form == "kernel"}
     rows, threads = sorted(set(plan.rows)), sorted({1, _processors()})
     return {
-        layer.name: "; ".join(_describe(layer, count, threads, instruction_set, limits) for count in rows)
+        layer.name: "; ".join(_describe(layer, count, threads, limits) for count in rows)
         for layer in structured_layers(model)
         if layer.name in kernels
     }
 
 
-def _describe(
-    layer: StructuredLayer, rows: int, threads: list[int], instruction_set: str, limits: ScheduleLimits
-) -> str:
+def _describe(layer: StructuredLayer, rows: int, threads: list[int], limits: ScheduleLimits) -> str:
     found = [
         make_schedule(
             layer.out_features,
@@ -41,7 +36,6 @@ def _describe(
             layer.blocks,
             layer.rank,
             dtype=layer.dtype,
-            instruction_set=instruction_set,
             rows=rows,
             threads=count,
             limits=limits,

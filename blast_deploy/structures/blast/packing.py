@@ -18,7 +18,7 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.native import Library, address, element_number
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 _ALIGNMENT = 16
 _LARGEST_CHUNK = 160

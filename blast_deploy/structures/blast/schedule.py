@@ -55,7 +55,6 @@ def make_schedule(
     rank: int,
     *,
     dtype: str,
-    instruction_set: str,
     rows: int,
     threads: int,
     limits: ScheduleLimits,
@@ -63,14 +62,13 @@ def make_schedule(
     """Ask the operator library how it cuts a layer.
 
     Raises:
-        InvalidInputError: If there is no such layer or kernel, or a limit is below 1.
+        InvalidInputError: If there is no such layer or element type, or a limit is below 1.
     """
     values = (ctypes.c_int64 * 5)()
     Library().call(
         "blast_deploy_blast_schedule",
         sizes_of(out_features, in_features, blocks, rank),
         element_number(dtype),
-        instruction_set.encode(),
         ctypes.c_int64(rows),
         ctypes.c_int64(threads),
         (ctypes.c_int64 * 3)(*astuple(limits)),

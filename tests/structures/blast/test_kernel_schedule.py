@@ -24,7 +24,6 @@ def schedule(rows: int, threads: int = 1, limits: ScheduleLimits | None = None) 
         (4, 4),
         190,
         dtype="float32",
-        instruction_set=BEST,
         rows=rows,
         threads=threads,
         limits=limits or ScheduleLimits(),
