@@ -60,11 +60,13 @@ def test_attributes_that_do_not_fit(attributes: Mapping[str, int], sentence: str
     [
         (
             {"layout_version": 3},
-            "the factors were packed in layout 3, and this library reads layouts 1 to 2; compile the model again",
+            "the factors were packed in layout 3, and this library reads layouts 1 to 2; compile the model "
+            "again",
         ),
         (
             {"layout_version": 0},
-            "the factors were packed in layout 0, and this library reads layouts 1 to 2; compile the model again",
+            "the factors were packed in layout 0, and this library reads layouts 1 to 2; compile the model "
+            "again",
         ),
         ({"rank": 14}, "the tensor of packed factors has shape (3472,), and must have "),
         ({"rank": 0}, "the rank is 0, and must be from 1 to 2147483647"),
