@@ -19,6 +19,10 @@ constexpr Index kRowStride = kLongestRow + kCacheLineBytes / sizeof(Real);
 // and of several that are read at the same time. Further ahead is worse where memory pages are small.
 constexpr Index kPrefetchDistance = 6144 / sizeof(Stored);
 constexpr Index kSharedPrefetchDistance = 8192 / sizeof(Stored);
+
+// The same where a panel is read in several groups of columns: nearer, a group fetches what the one before
+// read.
+constexpr Index kGroupPrefetchDistance = 16384 / sizeof(Stored);
 constexpr int kPrefetchStep = kCacheLineBytes / sizeof(Stored);
 constexpr int kSecondLevelCache = 2;
 
@@ -58,7 +62,8 @@ BLAST_DEPLOY_INLINE void multiply_rows(const Product& product) {
   const Real* left = product.left;
   const Stored* panel = product.panel;
   // The end of each panel fetches the start of the one that follows those multiplied now.
-  constexpr Index distance = (Panels == 1 ? kPrefetchDistance : kSharedPrefetchDistance / Panels) / Width;
+  constexpr Index one = Vectors * Lanes == Width ? kPrefetchDistance : kGroupPrefetchDistance;
+  constexpr Index distance = (Panels == 1 ? one : kSharedPrefetchDistance / Panels) / Width;
   const Real* const last = left + product.depth;
   const Real* end = Panels == 1 ? last : last - smaller(product.depth, distance);
   Index ahead = distance * Width;
