@@ -189,12 +189,13 @@ def _write_reference(model: PortableModel, samples: tuple[Sample, ...], folder: 
 
 
 def _as_lowered(plan: Plan, lowered: Lowered) -> Plan:
-    """The plan with what the layers' nodes do beside."""
+    """The plan with what came of it in lowering."""
     layers = (
         replace(
             layer,
             epilogue=lowered.epilogues.get(layer.layer, Epilogue()),
             grouped_with=lowered.groups.get(layer.layer, ()),
+            schedule=lowered.schedules.get(layer.layer, ""),
         )
         for layer in plan.layers
     )

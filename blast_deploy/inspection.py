@@ -119,6 +119,7 @@ def _artifact(artifact: Artifact) -> Inspection:
             dense_parameters=record.out_features * record.in_features,
             form=planned[record.name].form if record.name in planned else None,
             reason=planned[record.name].reason if record.name in planned else None,
+            schedule=planned[record.name].schedule or None if record.name in planned else None,
             epilogue=str(planned[record.name].epilogue) or None if record.name in planned else None,
             grouped_with=planned[record.name].grouped_with if record.name in planned else (),
         )

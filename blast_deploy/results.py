@@ -125,6 +125,8 @@ class LayerPlan:
     epilogue: Epilogue = Epilogue()
     grouped_with: tuple[str, ...] = ()
     """Other layers that the same node computes."""
+    schedule: str = ""
+    """How its kernel is cut for the plan's rows."""
 
     @property
     def described(self) -> str:
@@ -339,6 +341,8 @@ class InspectedLayer:
     """What the layer's node does beside, in words."""
     grouped_with: tuple[str, ...] = ()
     """Other layers that the same node computes."""
+    schedule: str | None = None
+    """How its kernel is cut for the plan's rows, in words."""
 
 
 @dataclasses.dataclass(frozen=True)

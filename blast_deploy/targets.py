@@ -56,21 +56,16 @@ class MemoryCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScheduleCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the packed kernel's schedule goes by: its path, its tiles, and when threads pay.
+    """What the packed kernel's schedule goes by: its tiles, and when threads pay.
 
     Attributes:
         largest_tile_rows: Most rows that one pass over the weights computes.
-        few_rows: Most rows that the path for few rows computes.
         handoff_microseconds: What it costs to hand a part of the work to another thread of the runtime's
             pool and wait for it; a part that is shorter is not worth another thread.
-        second_level_cache_bytes: A core's own second-level cache, which a tile's intermediate values share
-            with the weights that stream through.
     """
 
     largest_tile_rows: Annotated[int, msgspec.Meta(ge=1, le=4096)]
-    few_rows: Annotated[int, msgspec.Meta(ge=0, le=4096)]
     handoff_microseconds: NotNegative
-    second_level_cache_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ LAYERS = (
     ("compression", "exporter", "compiler", "verification", "bench", "reporting", "inspection", "doctor"),
     (
         *("planning", "passes", "families", "checkpoints", "artifact", "runner", "backends", "targets"),
-        *("factors", "portable", "runtime", "samples", "stock", "tolerance"),
+        *("epilogue", "factors", "portable", "runtime", "samples", "stock", "tolerance"),
     ),
     ("structures",),
     (

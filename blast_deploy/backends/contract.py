@@ -30,6 +30,7 @@ class Lowered:
         instruction_set: What the machine must have, or None for any.
         epilogues: Layer to what its node does beside the layer.
         groups: Layer to the other layers that its node computes.
+        schedules: Layer to how its kernel is cut for the plan's rows, in words.
     """
 
     files: dict[str, Role]
@@ -39,6 +40,7 @@ class Lowered:
     instruction_set: str | None
     epilogues: dict[str, Epilogue] = field(default_factory=dict)
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    schedules: dict[str, str] = field(default_factory=dict)
 
 
 class Backend(Protocol):

@@ -94,7 +94,7 @@ def calibrate(
         forms=(),
     )
     if not result.reasons:
-        schedule = measure_schedule(peaks.cache_bytes, effort.handoffs)
+        schedule = measure_schedule(chosen, effort.handoffs, effort.rounds)
         costs, fitted = _measure_forms(effort, chosen, tell)
         result = replace(result, reasons=share.doubts(), cases=len(effort.cases), forms=fitted)
     meter.stop()

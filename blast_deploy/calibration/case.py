@@ -21,6 +21,7 @@ from blast_deploy.results import Form
 from blast_deploy.structures import contract
 from blast_deploy.structures.blast import operator
 from blast_deploy.structures.blast.matrix import rank_for
+from blast_deploy.structures.blast.schedule import ScheduleLimits
 
 _COPIES_BYTES = 8 << 20
 """Dense weights that follow each other: more than a core's own caches, less than the last one."""
@@ -79,7 +80,7 @@ CASES = tuple(make_case(*size, rows) for size, rows in itertools.product(_SIZES,
 """What the constants are fitted to: tiny layers to large ones, one row to many."""
 
 
-def build_model(case: Case, form: Form, instruction_set: str) -> bytes:
+def build_model(case: Case, form: Form, instruction_set: str, limits: ScheduleLimits | None = None) -> bytes:
     """Build copies of a layer that all read X, in the form that compile would give them."""
     random = np.random.default_rng(0)
     b, r, m, n = case.blocks, case.rank, case.out_features, case.in_features
@@ -110,7 +111,7 @@ def build_model(case: Case, form: Form, instruction_set: str) -> bytes:
     NameLayers()(model)
     layers = [f"layer{index}" for index in range(case.copies)]
     passes = {
-        "kernel": PackBlast(layers, instruction_set),
+        "kernel": PackBlast(layers, instruction_set, limits),
         "body": InlineFunctions(layers),
         "dense": Densify(layers),
     }

@@ -9,35 +9,49 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from blast_deploy.bench.caches import TYPICAL
+from blast_deploy.bench import timing
+from blast_deploy.bench.clock import clock_for
 from blast_deploy.bench.load import usable_cpus
 from blast_deploy.bench.timing import Call
+from blast_deploy.calibration.case import build_model, make_case
 from blast_deploy.calibration.session import bound_call
 from blast_deploy.structures import contract
+from blast_deploy.structures.blast.schedule import ScheduleLimits
 from blast_deploy.targets import ScheduleCosts
 
-LARGEST_TILE_ROWS = 70
-FEW_ROWS = 3
-"""The library's own, which calibration cannot vary: see custom_ops/blast/linear.cc and kernel/product.h."""
+TILES = (28, 42, 56, 70, 98, 140)
+"""Rows to a tile that are tried: multiples of what the AVX-512 kernel takes at once."""
 USUAL_HANDOFF = 5.0
 """Microseconds, where there is no second CPU to hand anything to."""
 _WIDTH = 64
 _STEPS = 64
+_LAYER = make_case(768, 768, 4, 0.5, 560)
 
 
-def measure_schedule(caches: dict[str, int], runs: int) -> ScheduleCosts:
-    """Measure what can be measured, and state the library's own constants.
+def measure_schedule(instruction_set: str, runs: int, rounds: int) -> ScheduleCosts:
+    """Measure which tile is the fastest and what handing work to another thread costs.
 
     Args:
-        caches: Level of cache to its bytes.
+        instruction_set: Of the kernels.
         runs: Of each number of threads.
+        rounds: Turns of each tile.
     """
     return ScheduleCosts(
-        largest_tile_rows=LARGEST_TILE_ROWS,
-        few_rows=FEW_ROWS,
+        largest_tile_rows=_fastest_tile(instruction_set, rounds),
         handoff_microseconds=float(f"{_handoff_microseconds(runs):.2g}"),
-        second_level_cache_bytes=caches.get("L2", TYPICAL["L2"]),
     )
+
+
+def _fastest_tile(instruction_set: str, rounds: int) -> int:
+    """The tile that takes the least thread CPU time on a layer of many rows, each tile in its turn."""
+    x = np.random.default_rng(1).standard_normal((_LAYER.rows, _LAYER.in_features), np.float32)
+    calls: dict[str, Call] = {}
+    for tile in TILES:
+        limits = ScheduleLimits(largest_tile_rows=tile)
+        model = build_model(_LAYER, "kernel", instruction_set, limits)
+        calls[str(tile)] = bound_call(model, x, _LAYER.out_features)
+    timings = timing.interleave(calls, clock_for(1), rounds=rounds)
+    return int(min(timings, key=lambda tile: float(np.percentile(timings[tile].round_medians, 25))))
 
 
 def _handoff_microseconds(runs: int) -> float:

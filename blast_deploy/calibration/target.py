@@ -52,5 +52,5 @@ def _origin(result: CalibrationResult) -> str:
     return (
         f"measured by blast-deploy doctor --calibrate with {result.instruction_set} kernels ({machine}): "
         f"thread CPU time of one thread in {result.cases} cases of layers and rows; other work meanwhile "
-        f"{load}; modelled over measured time: {fits}; the schedule's tile and few rows are the library's own"
+        f"{load}; modelled over measured time: {fits}"
     )

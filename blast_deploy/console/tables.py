@@ -175,7 +175,7 @@ def print_inspection(result: Inspection) -> None:
             layer.description,
             _percent(layer.parameters / layer.dense_parameters),
             _form(layer),
-            layer.reason or "",
+            "; cut ".join(filter(None, (layer.reason, layer.schedule))),
         )
         for layer in result.layers
     ]

@@ -19,9 +19,9 @@ class FuseEpilogues(ir.passes.InPlacePass):
     """Let ``BlastLinearPacked`` nodes apply the activation function and add the residual that follow them.
 
     An activation is absorbed where it is all that reads the layer's output: Gelu, or a value times its
-    Sigmoid (SiLU). A residual is absorbed where an Add is all that reads what the layer then gives, and both of its
-    inputs are known to have one shape. ONNX Runtime would fuse that Add into SkipLayerNormalization, which is
-    several times slower than the kernel's store and LayerNormalization (docs/benchmarks.md).
+    Sigmoid (SiLU). A residual is absorbed where an Add is all that reads what the layer then gives, and both
+    of its inputs are known to have one shape. ONNX Runtime would fuse that Add into SkipLayerNormalization,
+    which takes several times as long as the kernel's store and LayerNormalization (docs/benchmarks.md).
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -62,6 +62,8 @@ def _fuse_activation(node: ir.Node) -> ir.Node:
     if _activation_of(node) != "none" or output.is_graph_output():
         return node
     readers = _readers(output)
+    if any(reader.graph is not node.graph for reader in readers):
+        return node
     if len(readers) == 1 and _is(readers[0], "Gelu"):
         approximate = readers[0].attributes.get("approximate")
         name = "none" if approximate is None else approximate.as_string()

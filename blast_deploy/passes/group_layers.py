@@ -9,7 +9,10 @@ import onnx_ir as ir
 from blast_deploy.passes.identity import layer_of, mark_group
 from blast_deploy.structures.contract import BLAST_LINEAR_GROUP_PACKED, BLAST_LINEAR_PACKED, DOMAIN
 
-_SHARED = ("in_features", "blocks_in", "layout_version", "instruction_set")
+_SHARED = (
+    *("in_features", "blocks_in", "layout_version", "instruction_set"),
+    *("largest_tile_rows", "smallest_share_bytes", "smallest_share_operations"),
+)
 _OWN = ("out_features", "blocks_out", "rank")
 _INPUTS = 3
 """X, factors and bias: a node with more adds a residual."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from blast_deploy.errors import InvalidInputError
+
 LAYER = "blast_deploy.layer"
 LAYERS = "blast_deploy.layers"
 LAYER_INPUT = "blast_deploy.layer_input"
@@ -63,8 +65,21 @@ def layer_of(node: ir.Node) -> str:
 def layers_of(node: ir.Node) -> list[str]:
     """Names of the layers that a node is marked as, or as a part of; none where it is not marked."""
     if LAYERS in node.metadata_props:
-        return list(json.loads(node.metadata_props[LAYERS]))
+        return _names(node)
     return [node.metadata_props[LAYER]] if LAYER in node.metadata_props else []
+
+
+def _names(node: ir.Node) -> list[str]:
+    try:
+        names = json.loads(node.metadata_props[LAYERS])
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidInputError(
+            f"the names of the layers of node {node.name!r} must be a list in JSON "
+            f"(got {node.metadata_props[LAYERS][:40]!r}); compile the model again"
+        )
+    return names
 
 
 def layer_ports(model: ir.Model) -> tuple[LayerPorts, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 
 import onnx_ir as ir
 
 from blast_deploy.passes.rewrite import add_initializer, drop_unused_body, replace_layer
 from blast_deploy.passes.structured import StructuredLayer, select, structured_layers
 from blast_deploy.structures.blast.packing import LAYOUT_VERSION, pack, packed_size
+from blast_deploy.structures.blast.schedule import ScheduleLimits
 from blast_deploy.structures.contract import BLAST_LINEAR_PACKED, DOMAIN
 
 
@@ -18,16 +20,20 @@ class PackBlast(ir.passes.InPlacePass):
     The factors become one 1-D initialiser ``<layer>.packed``, which the kernel reads where it lies.
     """
 
-    def __init__(self, layers: Collection[str], instruction_set: str) -> None:
+    def __init__(
+        self, layers: Collection[str], instruction_set: str, limits: ScheduleLimits | None = None
+    ) -> None:
         """Make the pass.
 
         Args:
             layers: Names of the layers to pack.
             instruction_set: What the artifact promises, as in the operator's contract.
+            limits: When the kernel cuts a layer; the library's own by default.
         """
         super().__init__()
         self.layers = layers
         self.instruction_set = instruction_set
+        self.limits = limits or ScheduleLimits()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Pack the layers.
@@ -55,6 +61,7 @@ class PackBlast(ir.passes.InPlacePass):
             "rank": layer.rank,
             "layout_version": LAYOUT_VERSION,
             "instruction_set": self.instruction_set,
+            **asdict(self.limits),
         }
         packed = ir.node(
             BLAST_LINEAR_PACKED.name,

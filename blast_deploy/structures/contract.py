@@ -76,6 +76,12 @@ _Y = Input("Y", "(..., out_features)", "transformed rows")
 _IN_FEATURES = Attribute("in_features", "int", "width n of X; any other width is an error")
 _OUT_FEATURES = Attribute("out_features", "int", "width m of Y")
 
+_LIMITS = (
+    Attribute("largest_tile_rows", "int", "most rows that one pass over the weights computes", "70"),
+    Attribute("smallest_share_bytes", "int", "bytes of weights that are worth another thread", "400000"),
+    Attribute("smallest_share_operations", "int", "operations that are worth another thread", "600000"),
+)
+
 BLAST_LINEAR = Operator(
     name="BlastLinear",
     since_version=1,
@@ -120,6 +126,7 @@ BLAST_LINEAR_PACKED = Operator(
             "what is applied to each value: none, gelu (with erf), gelu_tanh or silu",
             default="none",
         ),
+        *_LIMITS,
     ),
     types=FLOAT_TYPES,
     kernel_types=FLOAT_TYPES,
@@ -152,6 +159,7 @@ BLAST_LINEAR_GROUP_PACKED = Operator(
         Attribute(
             "activation", "string", "that of each layer, as BlastLinearPacked has it, with commas between"
         ),
+        *_LIMITS,
     ),
     types=FLOAT_TYPES,
     kernel_types=FLOAT_TYPES,

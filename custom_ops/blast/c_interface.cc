@@ -32,6 +32,25 @@ int blast_deploy_blast_pack(const BlastDeployBlastSizes* sizes, int element_type
   });
 }
 
+int blast_deploy_blast_schedule(const BlastDeployBlastSizes* sizes, int element_type, std::int64_t rows,
+                                std::int64_t threads, const std::int64_t* limits, std::int64_t* values,
+                                char* error, std::size_t error_size) {
+  return report({error, error_size}, [&] {
+    // All kernels of this library share their few rows.
+    const auto set = blast_deploy::instruction_sets().back();
+    const auto& kernel = blast_deploy::blast::kernel_for(set, element_type_of(element_type));
+    const blast_deploy::blast::Limits own{limits[0], limits[1], limits[2]};
+    blast_deploy::blast::check_limits(own);
+    const auto schedule =
+        blast_deploy::blast::make_schedule(plan(*sizes), kernel.element_type, rows, threads, own);
+    values[0] = schedule.tile_rows <= kernel.few_rows ? 1 : 0;
+    values[1] = schedule.tile_rows;
+    values[2] = schedule.tiles;
+    values[3] = schedule.cut.shares;
+    values[4] = schedule.cut.chunks;
+  });
+}
+
 int blast_deploy_blast_linear(const BlastDeployBlastSizes* sizes, int element_type,
                               const char* instruction_set, const void* packed, const void* bias,
                               const void* x, std::int64_t rows, void* y, std::int64_t threads, char* error,

@@ -22,6 +22,14 @@ BLAST_DEPLOY_EXPORT int blast_deploy_blast_pack(const BlastDeployBlastSizes* siz
                                                 const void* u, const void* s, const void* v, void* packed,
                                                 char* error, std::size_t error_size);
 
+// How a packed layer of so many rows is cut. Limits in the order of the operator's attributes,
+// largest_tile_rows first; writes 1 for the path of few rows or 0, rows of a tile, tiles, shares of a tile,
+// chunks of a phase.
+BLAST_DEPLOY_EXPORT int blast_deploy_blast_schedule(const BlastDeployBlastSizes* sizes, int element_type,
+                                                    std::int64_t rows, std::int64_t threads,
+                                                    const std::int64_t* limits, std::int64_t* values,
+                                                    char* error, std::size_t error_size);
+
 // Computes y (rows x out_features) from x (rows x in_features) on this thread, cut as for several.
 BLAST_DEPLOY_EXPORT int blast_deploy_blast_linear(const BlastDeployBlastSizes* sizes, int element_type,
                                                   const char* instruction_set, const void* packed,

@@ -48,6 +48,7 @@ struct Share {
 struct Kernel {
   InstructionSet instruction_set;
   ElementType element_type;
+  std::int64_t few_rows;  // so many take a path of their own: several panels at once
 
   // Bytes of scratch memory for one tile of that many rows.
   std::int64_t (*scratch_bytes)(const Layout& layout, std::int64_t rows, const Cut& cut);

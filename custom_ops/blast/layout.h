@@ -15,7 +15,9 @@
 
 namespace blast_deploy::blast {
 
-constexpr std::int64_t kLayoutVersion = 1;
+// Version 2 stores what version 1 does; a library that knows no epilogues must refuse it.
+constexpr std::int64_t kLayoutVersion = 2;
+constexpr std::int64_t kOldestLayoutVersion = 1;
 constexpr std::int64_t kPanelWidth = 32;
 constexpr std::int64_t kAlignment = 16;      // values: one cache line of floats
 constexpr std::int64_t kLargestChunk = 160;  // rank components

@@ -23,6 +23,7 @@ struct Linear {
   Layout layout;
   const Kernel* kernel;
   Activation activation = Activation::kNone;
+  Limits limits{};
 
   // Bytes of scratch memory for one tile, with room to align it.
   std::size_t scratch_bytes(const Schedule& schedule) const;

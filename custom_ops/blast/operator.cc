@@ -52,12 +52,22 @@ std::size_t packed_bytes(const Linear& linear) {
 
 const Kernel* promised_kernel(const Node& node, const char* version, const char* set, ElementType type) {
   const std::int64_t found = node.integer(version);
-  if (found != kLayoutVersion) {
+  if (found < kOldestLayoutVersion || found > kLayoutVersion) {
     throw std::invalid_argument("the factors were packed in layout " + std::to_string(found) +
-                                ", and this library reads layout " + std::to_string(kLayoutVersion) +
-                                "; compile the model again");
+                                ", and this library reads layouts " + std::to_string(kOldestLayoutVersion) +
+                                " to " + std::to_string(kLayoutVersion) + "; compile the model again");
   }
   return &kernel_for(require_instruction_set(node.text(set)), type);
+}
+
+Limits limits_of(const Node& node, const char* tile_rows, const char* share_bytes,
+                 const char* share_operations) {
+  const Limits usual;
+  const Limits limits{node.integer_or(tile_rows, usual.largest_tile_rows),
+                      node.integer_or(share_bytes, usual.smallest_share_bytes),
+                      node.integer_or(share_operations, usual.smallest_share_operations)};
+  check_limits(limits);
+  return limits;
 }
 
 // Where a layer's factors lie if they never change; refuses a wrong number of them, and a wrong bias.
@@ -148,6 +158,8 @@ PackedLinearOperator::PackedLinearOperator(const Node& node, ElementType type) :
   linear.kernel =
       promised_kernel(node, packed::kAttributeLayoutVersion, packed::kAttributeInstructionSet, type);
   linear.activation = activation_named(node.text_or(packed::kAttributeActivation, "none"));
+  linear.limits = limits_of(node, packed::kAttributeLargestTileRows, packed::kAttributeSmallestShareBytes,
+                            packed::kAttributeSmallestShareOperations);
   linear.layout = plan({node.integer(packed::kAttributeOutFeatures),
                         node.integer(packed::kAttributeInFeatures), node.integer(packed::kAttributeBlocksOut),
                         node.integer(packed::kAttributeBlocksIn), node.integer(packed::kAttributeRank)});
@@ -173,6 +185,8 @@ GroupPackedOperator::GroupPackedOperator(const Node& node, ElementType type) : r
   const std::vector<std::int64_t> blocks_out = node.integers(group::kAttributeBlocksOut);
   const std::vector<std::int64_t> ranks = node.integers(group::kAttributeRank);
   const std::vector<std::string> activations = split(node.text(group::kAttributeActivation));
+  const Limits limits = limits_of(node, group::kAttributeLargestTileRows, group::kAttributeSmallestShareBytes,
+                                  group::kAttributeSmallestShareOperations);
   const std::size_t count = out_features.size();
   if (count == 0)
     throw std::invalid_argument("out_features is empty, and must have one value for each layer");
@@ -183,7 +197,7 @@ GroupPackedOperator::GroupPackedOperator(const Node& node, ElementType type) : r
     const std::size_t factors = group::kInputLayers + 2 * index;
     const Layout layout =
         plan({out_features[index], in_features, blocks_out[index], blocks_in, ranks[index]});
-    layers_.push_back({{layout, kernel, activation_named(activations[index])},
+    layers_.push_back({{layout, kernel, activation_named(activations[index]), limits},
                        constant_factors(node, layout, factors, factors + 1),
                        {factors + 1, Runner::kNone}});
   }

@@ -147,7 +147,8 @@ void Runner::run(abi::KernelContext* context, const std::vector<Layer>& layers) 
   const std::int64_t rows = check_rows(x, first.layout.sizes.in_features);
   std::vector<const Layout*> layouts;
   for (const Layer& layer : layers) layouts.push_back(&layer.linear.layout);
-  const auto schedules = make_schedules(layouts, first.kernel->element_type, rows, threads_.next());
+  const auto schedules =
+      make_schedules(layouts, first.kernel->element_type, rows, threads_.next(), first.limits);
   std::vector<Part> parts;
   parts.reserve(layers.size());
   for (std::size_t index = 0; index < layers.size(); ++index) {

@@ -1,19 +1,13 @@
 #include "blast/schedule.h"
 
+#include <stdexcept>
+#include <string>
+
 namespace blast_deploy::blast {
 namespace {
 
-// More rows read the weights less often, but their z, w and y leave the second-level cache.
-// A multiple of the rows that the AVX-512 kernel takes at once.
-constexpr std::int64_t kLargestTile = 70;
-
 // Fewer rows to a tile would read the weights too often: then threads share a tile instead.
 constexpr std::int64_t kSmallestTile = 32;
-
-// Work that is worth handing to another thread takes about ten microseconds: so many bytes of weights at the
-// rate of a third-level cache, or so many operations.
-constexpr std::int64_t kSmallestShareBytes = 400'000;
-constexpr std::int64_t kSmallestShareOperations = 1'000'000;
 
 // What z of the chunks of a phase may take: a part of a second-level cache.
 constexpr std::int64_t kLargestPhaseBytes = 256 * 1024;
@@ -32,9 +26,9 @@ Work work_of(const Layout& layout, ElementType type, std::int64_t rows) {
 }
 
 // Shares that are worth their handing over, at most `most`.
-std::int64_t count_shares(const Work& work, std::int64_t most) {
+std::int64_t count_shares(const Work& work, std::int64_t most, const Limits& limits) {
   const std::int64_t worth =
-      larger(work.bytes / kSmallestShareBytes, work.operations / kSmallestShareOperations);
+      larger(work.bytes / limits.smallest_share_bytes, work.operations / limits.smallest_share_operations);
   return larger(1, smaller(most, worth));
 }
 
@@ -47,21 +41,33 @@ std::int64_t count_chunks(const Layout& layout, ElementType type, std::int64_t r
 
 }  // namespace
 
-Tiling tile_rows(std::int64_t rows, std::int64_t threads) {
+void check_limits(const Limits& limits) {
+  if (limits.largest_tile_rows >= 1 && limits.smallest_share_bytes >= 1 &&
+      limits.smallest_share_operations >= 1) {
+    return;
+  }
+  throw std::invalid_argument(
+      "largest_tile_rows, smallest_share_bytes and smallest_share_operations must be at least 1 (got " +
+      std::to_string(limits.largest_tile_rows) + ", " + std::to_string(limits.smallest_share_bytes) +
+      " and " + std::to_string(limits.smallest_share_operations) + "); compile the model again");
+}
+
+Tiling tile_rows(std::int64_t rows, std::int64_t threads, const Limits& limits) {
   if (rows == 0) return {0, 0, 0};
-  const std::int64_t fewest = divide_up(rows, kLargestTile);
+  const std::int64_t fewest = divide_up(rows, limits.largest_tile_rows);
   const std::int64_t tiles = larger(fewest, smaller(round_up(fewest, threads), rows / kSmallestTile));
   const std::int64_t size = divide_up(rows, tiles);
   return {rows, size, divide_up(rows, size)};
 }
 
-Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads) {
-  return make_schedules({&layout}, type, rows, threads).front();
+Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads,
+                       const Limits& limits) {
+  return make_schedules({&layout}, type, rows, threads, limits).front();
 }
 
 std::vector<Schedule> make_schedules(const std::vector<const Layout*>& layouts, ElementType type,
-                                     std::int64_t rows, std::int64_t threads) {
-  const Tiling tiling = tile_rows(rows, threads);
+                                     std::int64_t rows, std::int64_t threads, const Limits& limits) {
+  const Tiling tiling = tile_rows(rows, threads, limits);
   std::vector<Schedule> schedules(layouts.size(), Schedule{tiling, {1, 1}});
   if (rows == 0) return schedules;
   Work all{};
@@ -70,7 +76,7 @@ std::vector<Schedule> make_schedules(const std::vector<const Layout*>& layouts, 
     all.bytes += work.bytes;
     all.operations += work.operations;
   }
-  const std::int64_t shares = count_shares(all, threads / tiling.tiles);
+  const std::int64_t shares = count_shares(all, threads / tiling.tiles, limits);
   if (shares == 1) return schedules;
   for (std::size_t index = 0; index < layouts.size(); ++index) {
     schedules[index].cut = {count_chunks(*layouts[index], type, tiling.tile_rows), shares};

@@ -10,15 +10,20 @@
 
 namespace blast_deploy::blast {
 
-// What a schedule depends on beside the layer.
-struct Machine {
-  std::int64_t threads;  // that may work at the same time
-  std::int64_t
-      largest_tile_rows;  // more rows read the weights less often, but their z, w and y leave the cache
+// When a layer is cut. Calibration measures them, and compiled models carry them; results never depend on
+// them.
+struct Limits {
+  // More rows read the weights less often, but their z, w and y leave the second-level cache. A multiple of
+  // the rows that the AVX-512 kernel takes at once.
+  std::int64_t largest_tile_rows = 70;
+
+  // Work that is worth handing to another thread: so many bytes of weights, or so many operations.
+  std::int64_t smallest_share_bytes = 400'000;
+  std::int64_t smallest_share_operations = 600'000;
 };
 
-// The machine that this process runs on.
-Machine this_machine();
+// Throws std::invalid_argument if a limit is below 1.
+void check_limits(const Limits& limits);
 
 // Rows in tiles of equal size, but the last.
 struct Tiling {
@@ -30,7 +35,7 @@ struct Tiling {
 };
 
 // As many tiles for each thread, where they stay large enough.
-Tiling tile_rows(std::int64_t rows, std::int64_t threads);
+Tiling tile_rows(std::int64_t rows, std::int64_t threads, const Limits& limits = {});
 
 // Tiles, and how the phases of each are cut.
 struct Schedule : Tiling {
@@ -38,11 +43,12 @@ struct Schedule : Tiling {
 };
 
 // Cuts a layer for threads that may work at the same time.
-Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads);
+Schedule make_schedule(const Layout& layout, ElementType type, std::int64_t rows, std::int64_t threads,
+                       const Limits& limits = {});
 
 // Cuts layers that are computed together: all into the same tiles and as many shares, as their work in sum is
 // worth, and each into chunks of its own.
 std::vector<Schedule> make_schedules(const std::vector<const Layout*>& layouts, ElementType type,
-                                     std::int64_t rows, std::int64_t threads);
+                                     std::int64_t rows, std::int64_t threads, const Limits& limits = {});
 
 }  // namespace blast_deploy::blast

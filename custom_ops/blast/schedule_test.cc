@@ -1,6 +1,8 @@
 // Schedules cover all rows once, give every thread something to do, and none too little.
 #include "blast/schedule.h"
 
+#include <stdexcept>
+
 #include "testing/check.h"
 
 namespace blast_deploy::blast {
@@ -50,6 +52,21 @@ TEST(threads_share_a_tile_where_rows_are_few) {
   CHECK(schedule_for(kLarge, 64, 2).tiles == 2);
   CHECK(schedule_for(kLarge, 512, 64).tiles == 16);
   CHECK(schedule_for(kLarge, 512, 64).cut.shares == 4);
+}
+
+TEST(limits_are_obeyed) {
+  const Schedule narrow = make_schedule(kLarge, ElementType::kFloat, 512, 1, {32, 1, 1});
+  CHECK(narrow.tile_rows == 32 && narrow.tiles == 16);
+  CHECK(make_schedule(kSmall, ElementType::kFloat, 1, 8, {70, 1, 1}).cut.shares == 8);
+  CHECK(make_schedule(kLarge, ElementType::kFloat, 1, 8, {70, kLarge.size * 3, 1'000'000'000}).cut.shares ==
+        1);
+  bool refused = false;
+  try {
+    check_limits({0, 1, 1});
+  } catch (const std::invalid_argument&) {
+    refused = true;
+  }
+  CHECK(refused);
 }
 
 TEST(little_work_is_not_shared) {

@@ -49,6 +49,9 @@ constexpr char kAttributeRank[] = "rank";
 constexpr char kAttributeLayoutVersion[] = "layout_version";
 constexpr char kAttributeInstructionSet[] = "instruction_set";
 constexpr char kAttributeActivation[] = "activation";
+constexpr char kAttributeLargestTileRows[] = "largest_tile_rows";
+constexpr char kAttributeSmallestShareBytes[] = "smallest_share_bytes";
+constexpr char kAttributeSmallestShareOperations[] = "smallest_share_operations";
 constexpr ElementType kKernelTypes[] = {
     ElementType::kFloat,
     ElementType::kFloat16,
@@ -73,6 +76,9 @@ constexpr char kAttributeRank[] = "rank";
 constexpr char kAttributeLayoutVersion[] = "layout_version";
 constexpr char kAttributeInstructionSet[] = "instruction_set";
 constexpr char kAttributeActivation[] = "activation";
+constexpr char kAttributeLargestTileRows[] = "largest_tile_rows";
+constexpr char kAttributeSmallestShareBytes[] = "smallest_share_bytes";
+constexpr char kAttributeSmallestShareOperations[] = "smallest_share_operations";
 constexpr ElementType kKernelTypes[] = {
     ElementType::kFloat,
     ElementType::kFloat16,

@@ -42,6 +42,14 @@ std::string Node::text(const char* attribute) const {
   });
 }
 
+std::int64_t Node::integer_or(const char* attribute, std::int64_t missing) const {
+  try {
+    return integer(attribute);
+  } catch (const Failure&) {
+    return missing;
+  }
+}
+
 std::string Node::text_or(const char* attribute, const char* missing) const {
   try {
     return text(attribute);

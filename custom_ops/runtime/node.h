@@ -23,6 +23,7 @@ class Node {
   std::string text(const char* attribute) const;
 
   // The value of an attribute that may be missing.
+  std::int64_t integer_or(const char* attribute, std::int64_t missing) const;
   std::string text_or(const char* attribute, const char* missing) const;
 
   // Whether an input never changes; then `tensor` is set to it, and stays valid as long as the session.

@@ -47,9 +47,10 @@ TEST(a_runtime_without_any_interface_is_no_crash) {
 
 TEST(what_is_registered_is_told_with_its_version) {
   const auto operators = registered_operators();
-  CHECK(operators.size() == 3);
+  CHECK(operators.size() == 4);
   CHECK(operators.at("BlastLinear") == 1);
   CHECK(operators.at("BlastLinearPacked") == 1);
+  CHECK(operators.at("BlastLinearGroupPacked") == 1);
   CHECK(operators.at("DenseLinearPacked") == 1);
 }
 

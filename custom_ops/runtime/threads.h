@@ -31,14 +31,16 @@ class ThreadEstimate {
   // Threads to cut a run for; counts the run.
   std::int64_t next() {
     const std::uint64_t run = ++runs_;
-    const bool try_all = (run & (run - 1)) == 0 || run <= kFirstRuns;
+    const bool try_all = run <= kFirstRuns || run % kTriedEvery == 0;
     return try_all ? processors_ : seen_.load(std::memory_order_relaxed);
   }
 
   void observe(std::int64_t threads);
 
  private:
-  static constexpr std::uint64_t kFirstRuns = 4;
+  // Threads that sleep come too late for a short run, so one that was not seen is not soon given up.
+  static constexpr std::uint64_t kFirstRuns = 64;
+  static constexpr std::uint64_t kTriedEvery = 16;
 
   const std::int64_t processors_;
   std::atomic<std::uint64_t> runs_{0};

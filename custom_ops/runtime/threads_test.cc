@@ -17,7 +17,7 @@ TEST(attendance_counts_threads_not_tasks) {
 
 TEST(one_thread_is_expected_after_only_one_was_seen) {
   ThreadEstimate estimate(8);
-  for (int run = 1; run <= 4; ++run) {
+  for (int run = 1; run <= 64; ++run) {
     CHECK(estimate.next() == 8);
     estimate.observe(1);
   }
@@ -28,15 +28,15 @@ TEST(the_most_threads_seen_are_expected) {
   ThreadEstimate estimate(8);
   estimate.observe(3);
   estimate.observe(2);
-  for (int run = 1; run <= 4; ++run) estimate.next();
+  for (int run = 1; run <= 64; ++run) estimate.next();
   CHECK(estimate.next() == 3);
 }
 
-TEST(all_are_tried_again_ever_more_rarely) {
+TEST(all_are_tried_again_once_in_sixteen_runs) {
   ThreadEstimate estimate(8);
   int tried = 0;
   for (int run = 1; run <= 1024; ++run) tried += estimate.next() == 8 ? 1 : 0;
-  CHECK(tried == 12);
+  CHECK(tried == 64 + (1024 - 64) / 16);
 }
 
 }  // namespace

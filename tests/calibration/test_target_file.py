@@ -25,7 +25,7 @@ def test_every_table_is_written() -> None:
         costs=msgspec.structs.replace(
             target.costs,
             memory=MemoryCosts(1 << 25, 77.0, 24.5),
-            schedule=ScheduleCosts(70, 3, 2.5, 1 << 20),
+            schedule=ScheduleCosts(70, 2.5),
         ),
         peaks=MachinePeaks({"x86-64-v4": 118.0}, {"L1": 2e-6, "memory": 1e12}, {"L1": 32768}, "assumed"),
     )

@@ -59,8 +59,14 @@ def test_attributes_that_do_not_fit(attributes: Mapping[str, int], sentence: str
     ("attributes", "sentence"),
     [
         (
-            {"layout_version": 2},
-            "the factors were packed in layout 2, and this library reads layout 1; compile the model again",
+            {"layout_version": 3},
+            "the factors were packed in layout 3, and this library reads layouts 1 to 2; compile the model "
+            "again",
+        ),
+        (
+            {"layout_version": 0},
+            "the factors were packed in layout 0, and this library reads layouts 1 to 2; compile the model "
+            "again",
         ),
         ({"rank": 14}, "the tensor of packed factors has shape (3472,), and must have "),
         ({"rank": 0}, "the rank is 0, and must be from 1 to 2147483647"),

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
+from blast_deploy.errors import InvalidInputError
 from blast_deploy.native import Library, library_path
 from blast_deploy.passes.fuse_epilogues import FuseEpilogues
 from blast_deploy.passes.group_layers import GroupLayers
@@ -149,3 +150,13 @@ def test_readers_between_the_layers_come_after_the_group() -> None:
     GroupLayers()(model)
     assert operators(model) == ["BlastLinearGroupPacked", "Neg"]
     blast_models.run(model, np.ones((2, 7), np.float32), str(library_path()))
+
+
+@pytest.mark.parametrize("names", ["", "{", "q", '"q"', "[1]", "[" * 100_000])
+def test_damaged_names_are_refused_with_a_sentence(names: str) -> None:
+    model = packed()
+    GroupLayers()(model)
+    (node,) = (node for node in model.graph if node.op_type == "BlastLinearGroupPacked")
+    node.metadata_props["blast_deploy.layers"] = names
+    with pytest.raises(InvalidInputError, match="must be a list in JSON"):
+        layer_ports(model)

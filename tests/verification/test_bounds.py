@@ -14,6 +14,7 @@ from portable_models import Layer, random_layers
 
 from blast_deploy.artifact import LayerRecord
 from blast_deploy.factors import LayerFactors, save_factors
+from blast_deploy.runner import Tap
 from blast_deploy.stock import NEARBY, nearby
 from blast_deploy.tolerance import deviation, tolerance
 from blast_deploy.verification.bounds import layer_tolerance
@@ -64,12 +65,12 @@ def test_a_bfloat16_layer_is_judged(tmp_path: Path, carrier: type) -> None:
     x = rows("float32").astype(bfloat16)
     y = stored.apply(x.astype(np.float32))
     for found, verdict in ((y, "passed"), (y[:, ::-1], "failed"), (y + 0.2, "failed")):
-        taps = {"block.0": (x.astype(carrier), found.astype(bfloat16).astype(carrier))}
+        taps = {"block.0": Tap(x.astype(carrier), found.astype(bfloat16).astype(carrier))}
         (comparison,) = compare_layers([record], [taps], tmp_path / "factors.safetensors", lambda name: None)
         assert comparison.verdict == verdict, comparison
     (comparison,) = compare_layers(
         [record],
-        [{"block.0": (x.astype(np.float16), y.astype(np.float16))}],
+        [{"block.0": Tap(x.astype(np.float16), y.astype(np.float16))}],
         tmp_path / "f",
         lambda name: None,
     )

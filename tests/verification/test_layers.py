@@ -12,7 +12,7 @@ from planting import SQUARE, reasons
 from portable_models import forcing, inputs, random_layers, write_portable
 
 import blast_deploy as bd
-from blast_deploy.runner import Outputs, Runner, Taps
+from blast_deploy.runner import Outputs, Runner, Tap, Taps
 from blast_deploy.verification.layers import pick_rows
 
 Meddle = Callable[[Outputs, Taps], tuple[Outputs, Taps]]
@@ -65,8 +65,8 @@ def test_a_captured_tensor_of_wrong_shape_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, honest: dict[str, Path]
 ) -> None:
     def crop(outputs: Outputs, taps: Taps) -> tuple[Outputs, Taps]:
-        x, y = taps["block.0"]
-        return outputs, taps | {"block.0": (x, y[..., :-1])}
+        tap = taps["block.0"]
+        return outputs, taps | {"block.0": tap._replace(left=tap.left[..., :-1])}
 
     assert "what left it has shape" in verify_meddled(monkeypatch, honest["body"], crop)
 
@@ -100,10 +100,10 @@ def test_what_enters_a_layer_must_be_finite(
     """NaN differs from every row, itself included, and so must not pass for a second row."""
 
     def spoil(outputs: Outputs, taps: Taps) -> tuple[Outputs, Taps]:
-        x, y = taps["block.1"]
-        same = np.broadcast_to(x[:1, :1], x.shape).copy()
+        tap = taps["block.1"]
+        same = np.broadcast_to(tap.entered[:1, :1], tap.entered.shape).copy()
         same[0, 0, 0] = value
-        return outputs, taps | {"block.1": (same, y)}
+        return outputs, taps | {"block.1": tap._replace(entered=same)}
 
     text = verify_meddled(monkeypatch, honest["body"], spoil, layers=layers)
     assert "layer block.1: what entered it holds NaN or infinity" in text
@@ -118,9 +118,8 @@ def test_a_row_that_is_never_recomputed_may_not_be_nan(
     unseen = next(row for row in range(200) if row not in pick_rows(200))
 
     def spoil(outputs: Outputs, taps: Taps) -> tuple[Outputs, Taps]:
-        x, y = taps["block.1"]
-        y[0, unseen, 3] = np.nan
-        return outputs, taps | {"block.1": (x, y)}
+        taps["block.1"].left[0, unseen, 3] = np.nan
+        return outputs, taps
 
     text = verify_meddled(monkeypatch, tmp_path / "artifact", spoil)
     assert "layer block.1: 1 of 16000 values that left it are NaN or infinite" in text
@@ -130,10 +129,9 @@ def test_zeros_of_either_sign_are_equal_rows(
     monkeypatch: pytest.MonkeyPatch, honest: dict[str, Path]
 ) -> None:
     def zeros(outputs: Outputs, taps: Taps) -> tuple[Outputs, Taps]:
-        x, y = taps["block.0"]
-        same = np.zeros_like(x)
+        same = np.zeros_like(taps["block.0"].entered)
         same[0, 0] = -0.0
-        return outputs, taps | {"block.0": (same, y)}
+        return outputs, taps | {"block.0": taps["block.0"]._replace(entered=same)}
 
     text = verify_meddled(monkeypatch, honest["body"], zeros, layers=False)
     assert "layer block.0: all 13 rows that enter it are equal" in text
@@ -145,7 +143,10 @@ def test_a_layer_of_another_element_type_is_a_failure(
     """Half precision would be judged by half precision's bound."""
 
     def narrow(outputs: Outputs, taps: Taps) -> tuple[Outputs, Taps]:
-        return outputs, {name: (x.astype(np.float16), y.astype(np.float16)) for name, (x, y) in taps.items()}
+        half = np.float16
+        return outputs, {
+            name: Tap(tap.entered.astype(half), tap.left.astype(half)) for name, tap in taps.items()
+        }
 
     text = verify_meddled(monkeypatch, honest["body"], narrow)
     assert "layer block.0: what entered it is float16, the manifest says float32" in text

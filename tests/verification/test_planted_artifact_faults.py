@@ -205,7 +205,7 @@ FAULTS = (
         "width edited", attribute("block.0", "in_features", 95), (r"must be in_features = 95",), ("kernel",)
     ),
     Fault("blocks edited", attribute("block.0", "blocks_in", 2), (REFUSED,), ("kernel",)),
-    Fault("layout edited", attribute("block.0", "layout_version", 2), (REFUSED, "layout 2"), ("kernel",)),
+    Fault("layout edited", attribute("block.0", "layout_version", 3), (REFUSED, "layout 3"), ("kernel",)),
     Fault(
         "instruction set edited",
         attribute("block.0", "instruction_set", "sse9"),

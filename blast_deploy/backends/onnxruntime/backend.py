@@ -72,7 +72,7 @@ def lower(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lowered:
     """Write the model in its planned forms; see ``lowering.py``."""
     from blast_deploy.backends.onnxruntime.lowering import lower_model
 
-    return lower_model(model, plan, options_of(target), folder)
+    return lower_model(model, plan, target, folder)
 
 
 def open(artifact: Artifact, threads: int | None) -> Runner:

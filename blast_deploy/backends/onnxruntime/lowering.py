@@ -11,7 +11,8 @@ from blast_deploy import runtime
 from blast_deploy.artifact import Role
 from blast_deploy.backends.contract import Lowered
 from blast_deploy.backends.onnxruntime.machine import resolve_instruction_set
-from blast_deploy.backends.onnxruntime.options import Options
+from blast_deploy.backends.onnxruntime.options import options_of
+from blast_deploy.backends.onnxruntime.schedules import describe_schedules
 from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.fuse_epilogues import FuseEpilogues, epilogues_of
 from blast_deploy.passes.group_layers import GroupLayers
@@ -19,15 +20,17 @@ from blast_deploy.passes.identity import groups_of
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_blast import PackBlast
 from blast_deploy.passes.save import save_mapped
+from blast_deploy.planning.schedule import limits_of
 from blast_deploy.results import Form, Plan
 from blast_deploy.structures.contract import DOMAIN, OPERATORS
+from blast_deploy.targets import Target
 
 MODEL = "model.onnx"
 
 _OLDEST_RUNTIME_IR, _OLDEST_RUNTIME_OPSET = 10, 21
 
 
-def lower_model(model: ir.Model, plan: Plan, options: Options, folder: Path) -> Lowered:
+def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lowered:
     """Make the planned forms real and write the model.
 
     A body is inlined, not called: with the library registered a call would run the library's kernel, and
@@ -36,14 +39,18 @@ def lower_model(model: ir.Model, plan: Plan, options: Options, folder: Path) -> 
     Args:
         model: The portable model; it is changed.
         plan: A form for each of its structured layers.
-        options: The target's.
+        target: Where it will run.
         folder: Where to write.
     """
+    options = options_of(target)
     instruction_set = resolve_instruction_set(options) if options.operator_library else None
+    schedules: dict[str, str] = {}
     InlineFunctions(_layers(plan, "body"))(model)
     Densify(_layers(plan, "dense"))(model)
     if instruction_set is not None:
-        PackBlast(_layers(plan, "kernel"), instruction_set)(model)
+        limits = limits_of(target.costs)
+        schedules = describe_schedules(model, plan, limits)
+        PackBlast(_layers(plan, "kernel"), instruction_set, limits)(model)
         FuseEpilogues()(model)
     epilogues = epilogues_of(model)
     GroupLayers()(model)
@@ -58,6 +65,7 @@ def lower_model(model: ir.Model, plan: Plan, options: Options, folder: Path) -> 
         instruction_set=instruction_set,
         epilogues=epilogues,
         groups=groups_of(model),
+        schedules=schedules,
     )
 
 

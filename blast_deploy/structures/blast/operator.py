@@ -23,7 +23,8 @@ _OPSET = onnxscript.values.Opset(DOMAIN, DOMAIN_VERSION)
 
 def schema(operator: Operator = BLAST_LINEAR) -> onnx.defs.OpSchema:
     """Write an operator of the contract as an ONNX schema."""
-    kinds = {"int": onnx.defs.OpSchema.AttrType.INT, "string": onnx.defs.OpSchema.AttrType.STRING}
+    attribute_type = onnx.defs.OpSchema.AttrType
+    kinds = {"int": attribute_type.INT, "ints": attribute_type.INTS, "string": attribute_type.STRING}
     return onnx.defs.OpSchema(
         operator.name,
         DOMAIN,
@@ -40,13 +41,9 @@ def schema(operator: Operator = BLAST_LINEAR) -> onnx.defs.OpSchema:
 
 
 def _parameter(item: Input) -> onnx.defs.OpSchema.FormalParameter:
-    option = onnx.defs.OpSchema.FormalParameterOption
-    return onnx.defs.OpSchema.FormalParameter(
-        item.name,
-        item.type,
-        item.doc,
-        param_option=option.Optional if item.optional else option.Single,
-    )
+    options = onnx.defs.OpSchema.FormalParameterOption
+    option = options.Variadic if item.variadic else options.Optional if item.optional else options.Single
+    return onnx.defs.OpSchema.FormalParameter(item.name, item.type, item.doc, param_option=option)
 
 
 def node_maker() -> onnxscript.values.Op:

@@ -18,7 +18,7 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.native import Library, address, element_number
 from blast_deploy.structures.blast.matrix import BlastMatrix
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 _ALIGNMENT = 16
 _LARGEST_CHUNK = 160
@@ -35,7 +35,7 @@ def packed_size(out_features: int, in_features: int, blocks: tuple[int, int], ra
         InvalidInputError: If no such matrix exists.
     """
     size = ctypes.c_int64()
-    sizes = _sizes(out_features, in_features, blocks, rank)
+    sizes = sizes_of(out_features, in_features, blocks, rank)
     Library().call("blast_deploy_blast_packed_size", sizes, ctypes.byref(size))
     return size.value
 
@@ -59,7 +59,7 @@ def pack(matrix: BlastMatrix, dtype: str | None = None) -> Packed:
     factors = [np.ascontiguousarray(factor, element) for factor in (matrix.u, matrix.s, matrix.v)]
     Library().call(
         "blast_deploy_blast_pack",
-        _sizes(*sizes),
+        sizes_of(*sizes),
         element_number(element.name),
         *map(address, factors),
         address(packed),
@@ -137,7 +137,7 @@ def linear(
     y = np.empty((x.shape[0], out_features), packed.dtype)
     Library().call(
         "blast_deploy_blast_linear",
-        _sizes(out_features, in_features, blocks, rank),
+        sizes_of(out_features, in_features, blocks, rank),
         element_number(packed.dtype.name),
         instruction_set.encode(),
         address(packed),
@@ -192,7 +192,8 @@ def _chunks(rank: int) -> list[int]:
     return [min(size, rank - first) for first in range(0, rank, size)]
 
 
-def _sizes(
+def sizes_of(
     out_features: int, in_features: int, blocks: tuple[int, int], rank: int
 ) -> ctypes.Array[ctypes.c_int64]:
+    """The sizes of a matrix as the operator library takes them."""
     return (ctypes.c_int64 * 5)(out_features, in_features, *blocks, rank)

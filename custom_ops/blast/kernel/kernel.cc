@@ -276,6 +276,10 @@ void combine(const Layout& layout, const Tile& tile, const Share& share) {
 
 extern const Kernel BLAST_DEPLOY_KERNEL;
 const Kernel BLAST_DEPLOY_KERNEL = {InstructionSet::BLAST_DEPLOY_INSTRUCTION_SET,
-                                    ElementType::BLAST_DEPLOY_ELEMENT, scratch_bytes, project, combine};
+                                    ElementType::BLAST_DEPLOY_ELEMENT,
+                                    kFewRows,
+                                    scratch_bytes,
+                                    project,
+                                    combine};
 
 }  // namespace blast_deploy::blast

@@ -15,9 +15,14 @@ constexpr int kCacheLineBytes = 64;
 constexpr Index kLongestRow = 256;
 constexpr Index kRowStride = kLongestRow + kCacheLineBytes / sizeof(Real);
 
-// How far ahead of the weights in use the next ones are fetched into the second-level cache: about one panel,
-// because few rows need the next panel sooner than memory can bring it, and many rows need it only then.
-constexpr Index kPrefetchDistance = 16384 / sizeof(Stored);
+// How far ahead of the weights in use the next ones are fetched into the second-level cache: of one panel,
+// and of several that are read at the same time. Further ahead is worse where memory pages are small.
+constexpr Index kPrefetchDistance = 6144 / sizeof(Stored);
+constexpr Index kSharedPrefetchDistance = 8192 / sizeof(Stored);
+
+// The same where a panel is read in several groups of columns: nearer, a group fetches what the one before
+// read.
+constexpr Index kGroupPrefetchDistance = 16384 / sizeof(Stored);
 constexpr int kPrefetchStep = kCacheLineBytes / sizeof(Stored);
 constexpr int kSecondLevelCache = 2;
 
@@ -56,24 +61,35 @@ BLAST_DEPLOY_INLINE void multiply_rows(const Product& product) {
   }
   const Real* left = product.left;
   const Stored* panel = product.panel;
-  for (const Real* const end = left + product.depth; left != end; ++left, panel += Width) {
-    BLAST_DEPLOY_UNROLL
-    for (int p = 0; p < Panels; ++p) {
-      const Stored* const columns = panel + p * product.panel_step;
-      Vector<Real, Lanes> weights[Vectors];
+  // The end of each panel fetches the start of the one that follows those multiplied now.
+  constexpr Index one = Vectors * Lanes == Width ? kPrefetchDistance : kGroupPrefetchDistance;
+  constexpr Index distance = (Panels == 1 ? one : kSharedPrefetchDistance / Panels) / Width;
+  const Real* const last = left + product.depth;
+  const Real* end = Panels == 1 ? last : last - smaller(product.depth, distance);
+  Index ahead = distance * Width;
+  while (true) {
+    for (; left != end; ++left, panel += Width) {
       BLAST_DEPLOY_UNROLL
-      for (int v = 0; v < Vectors; ++v) weights[v] = widen<Lanes>(columns + v * Lanes);
-      BLAST_DEPLOY_UNROLL
-      for (int v = 0; v < Vectors * Lanes; v += kPrefetchStep) {
-        __builtin_prefetch(columns + kPrefetchDistance + v, 0, kSecondLevelCache);
-      }
-      BLAST_DEPLOY_UNROLL
-      for (int row = 0; row < Rows; ++row) {
-        const Vector<Real, Lanes> value = broadcast<Lanes>(left[row * kRowStride]);
+      for (int p = 0; p < Panels; ++p) {
+        const Stored* const columns = panel + p * product.panel_step;
+        Vector<Real, Lanes> weights[Vectors];
         BLAST_DEPLOY_UNROLL
-        for (int v = 0; v < Vectors; ++v) sum[row][p][v] += value * weights[v];
+        for (int v = 0; v < Vectors; ++v) weights[v] = widen<Lanes>(columns + v * Lanes);
+        BLAST_DEPLOY_UNROLL
+        for (int v = 0; v < Vectors * Lanes; v += kPrefetchStep) {
+          __builtin_prefetch(columns + ahead + v, 0, kSecondLevelCache);
+        }
+        BLAST_DEPLOY_UNROLL
+        for (int row = 0; row < Rows; ++row) {
+          const Vector<Real, Lanes> value = broadcast<Lanes>(left[row * kRowStride]);
+          BLAST_DEPLOY_UNROLL
+          for (int v = 0; v < Vectors; ++v) sum[row][p][v] += value * weights[v];
+        }
       }
     }
+    if (end == last) break;
+    end = last;
+    ahead += (Panels - 1) * product.panel_step;
   }
   if (product.bias != nullptr) {
     BLAST_DEPLOY_UNROLL

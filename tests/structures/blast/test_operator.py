@@ -52,7 +52,12 @@ def test_schema_is_the_contract(operator: Operator) -> None:
     assert [item.name for item in found.inputs] == [item.name for item in operator.inputs]
     assert [item.name for item in found.outputs] == [item.name for item in operator.outputs]
     assert set(found.attributes) == {item.name for item in operator.attributes}
-    assert all(attribute.required for attribute in found.attributes.values())
+    required = {name for name, attribute in found.attributes.items() if attribute.required}
+    assert required == {item.name for item in operator.attributes if item.default is None}
+    variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
+    assert [item.option == variadic for item in found.inputs] == [item.variadic for item in operator.inputs]
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    assert [item.option == optional for item in found.inputs] == [item.optional for item in operator.inputs]
     (constraint,) = found.type_constraints
     assert set(constraint.allowed_type_strs) == {f"tensor({name})" for name in operator.types}
 
