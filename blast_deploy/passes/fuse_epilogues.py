@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import onnx_ir as ir
 
@@ -53,7 +54,7 @@ def _packed_nodes(model: ir.Model) -> Iterator[ir.Node]:
 
 def _activation_of(node: ir.Node) -> Activation:
     attribute = node.attributes.get(_ACTIVATION)
-    return "none" if attribute is None else attribute.as_string()  # type: ignore[return-value]
+    return "none" if attribute is None else cast(Activation, attribute.as_string())
 
 
 def _fuse_activation(node: ir.Node) -> ir.Node:

@@ -65,18 +65,6 @@ void run_share(void* data, std::size_t index) noexcept {
   }
 }
 
-// The number of rows of X; refuses any shape but (..., in_features).
-std::int64_t check_rows(const Tensor& x, std::int64_t in_features) {
-  if (x.shape.empty()) throw std::invalid_argument("X has no axis, and must have at least one");
-  if (x.shape.back() != in_features) {
-    throw std::invalid_argument("the last axis of X is " + std::to_string(x.shape.back()) +
-                                ", and must be in_features = " + std::to_string(in_features));
-  }
-  std::int64_t rows = 1;
-  for (std::size_t axis = 0; axis + 1 < x.shape.size(); ++axis) rows *= x.shape[axis];
-  return rows;
-}
-
 void check_residual(const Tensor& residual, const Shape& y_shape) {
   if (residual.shape != y_shape) {
     throw std::invalid_argument("the residual has shape " + to_string(residual.shape) +
@@ -132,6 +120,17 @@ Operands read_operands(const Api& api, abi::KernelContext* context, const Runner
 Scratch::Scratch(abi::Allocator* allocator, std::size_t bytes)
     : allocator_(allocator), memory_(allocator->allocate(allocator, bytes)) {
   if (memory_ == nullptr) throw std::bad_alloc();
+}
+
+std::int64_t check_rows(const Tensor& x, std::int64_t in_features) {
+  if (x.shape.empty()) throw std::invalid_argument("X has no axis, and must have at least one");
+  if (x.shape.back() != in_features) {
+    throw std::invalid_argument("the last axis of X is " + std::to_string(x.shape.back()) +
+                                ", and must be in_features = " + std::to_string(in_features));
+  }
+  std::int64_t rows = 1;
+  for (std::size_t axis = 0; axis + 1 < x.shape.size(); ++axis) rows *= x.shape[axis];
+  return rows;
 }
 
 void check_bias(const Tensor& bias, std::int64_t out_features) {

@@ -59,6 +59,9 @@ class Runner {
   mutable ThreadEstimate threads_;
 };
 
+// The number of rows of X; refuses any shape but (..., in_features), with one sentence.
+std::int64_t check_rows(const Tensor& x, std::int64_t in_features);
+
 // Refuses any shape but (out_features,), with one sentence.
 void check_bias(const Tensor& bias, std::int64_t out_features);
 

@@ -38,17 +38,6 @@ void run_tile(void* data, std::size_t index) noexcept {
   }
 }
 
-// The number of rows of X; refuses any shape but (..., in_features).
-std::int64_t check_rows(const Tensor& x, std::int64_t in_features) {
-  if (x.shape.empty() || x.shape.back() != in_features) {
-    throw std::invalid_argument("X has shape " + to_string(x.shape) +
-                                ", and its last axis must be in_features = " + std::to_string(in_features));
-  }
-  std::int64_t rows = 1;
-  for (std::size_t axis = 0; axis + 1 < x.shape.size(); ++axis) rows *= x.shape[axis];
-  return rows;
-}
-
 void check_weights(const Tensor& weights, const Layout& layout) {
   if (weights.shape == Shape{layout.size}) return;
   throw std::invalid_argument("the tensor of packed weights has shape " + to_string(weights.shape) +
@@ -82,7 +71,7 @@ void PackedLinearOperator::compute(abi::KernelContext* context) const {
   const Tensor x = read_input(api_, context, packed::kInputX);
   const Tensor weights = read_input(api_, context, packed::kInputWeights);
   const Tensor bias = read_input(api_, context, packed::kInputBias);
-  const std::int64_t rows = check_rows(x, layout.in_features);
+  const std::int64_t rows = blast::check_rows(x, layout.in_features);
   check_weights(weights, layout);
   blast::check_bias(bias, layout.out_features);
   Shape y_shape = x.shape;
