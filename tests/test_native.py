@@ -13,7 +13,7 @@ import pytest
 from blast_deploy import native
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.native import Library, library_path
-from blast_deploy.structures.contract import OPERATORS
+from blast_deploy.structures.contract import KERNEL_OPERATORS
 
 
 def test_the_installed_library_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_an_unknown_cap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_library_tells_what_it_registers() -> None:
-    assert Library().operators() == {operator.name: operator.since_version for operator in OPERATORS}
+    assert Library().operators() == {operator.name: operator.since_version for operator in KERNEL_OPERATORS}
 
 
 def test_a_library_of_another_build_is_refused_by_name(tmp_path: Path) -> None:

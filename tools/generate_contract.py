@@ -45,7 +45,7 @@ def reference() -> str:
         "# Operators",
         "",
         f"Domain `{contract.DOMAIN}`, version {contract.DOMAIN_VERSION}; portable files use ONNX opset "
-        f"{contract.OPSET} and IR version {contract.IR_VERSION}.",
+        f"{contract.OPSET}, or newer where an operator needs it, and IR version {contract.IR_VERSION}.",
         "All inputs and attributes are required unless they are said not to be. `T` is one float type that "
         "all inputs and outputs share.",
     ]
@@ -80,9 +80,11 @@ def _operator_namespace(operator: contract.Operator) -> list[str]:
             f'constexpr char {_constant("attribute_" + attribute.name)}[] = "{attribute.name}";'
             for attribute in operator.attributes
         ),
-        "constexpr ElementType kKernelTypes[] = {",
-        *(f"    {name}," for name in kernel),
-        "};",
+        *(
+            ("constexpr ElementType kKernelTypes[] = {", *(f"    {name}," for name in kernel), "};")
+            if kernel
+            else ()
+        ),
         f"}}  // namespace {namespace}",
     ]
 
@@ -95,13 +97,14 @@ def _operator_reference(operator: contract.Operator) -> list[str]:
     )
     values = [("input", value) for value in operator.inputs]
     values += [("output", value) for value in operator.outputs]
-    types, kernel_types = ", ".join(operator.types), ", ".join(operator.kernel_types)
+    if operator.opset != contract.OPSET:
+        place += f" of opset {operator.opset}"
     return [
         f"## {operator.name}",
         "",
         f"Since version {operator.since_version}; {place}. {operator.doc}",
         "",
-        f"`T`: {types}; the operator library computes {kernel_types}.",
+        _types_reference(operator),
         "",
         "| | name | type | shape | |",
         "|---|---|---|---|---|",
@@ -116,6 +119,17 @@ def _operator_reference(operator: contract.Operator) -> list[str]:
             for attribute in operator.attributes
         ),
     ]
+
+
+def _types_reference(operator: contract.Operator) -> str:
+    kernel = ", ".join(operator.kernel_types)
+    parts = [f"`T`: {', '.join(operator.types)}"]
+    if operator.quantised_types:
+        parts.append(f"`Q`: {', '.join(operator.quantised_types)}")
+    parts.append(
+        f"the operator library computes {kernel}" if kernel else "the operator library has no kernel for it"
+    )
+    return "; ".join(parts) + "."
 
 
 def main() -> int:

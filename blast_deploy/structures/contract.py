@@ -20,12 +20,15 @@ FLOAT_TYPES = ("float", "float16", "double", "bfloat16")
 
 @dataclass(frozen=True)
 class Input:
-    """One operator input or output; type ``T`` is the one float type that all of them share."""
+    """One operator input or output; type ``T`` is the one float type that all of them share.
+
+    ``Q`` is the type of quantised factors; any other type is ONNX's own.
+    """
 
     name: str
     shape: str
     doc: str
-    type: Literal["T"] = "T"
+    type: Literal["T", "Q", "int8", "uint8"] = "T"
     optional: bool = False
     variadic: bool = False
 
@@ -51,9 +54,12 @@ class Operator:
         outputs: In order; the last may be variadic.
         attributes: Those with a default may be left out.
         types: ONNX element types that ``T`` may be.
-        kernel_types: Those that the operator library computes; the rest run as the function body.
+        kernel_types: Those that the operator library computes; the rest run as the function body. None where
+            the library does not register the operator.
         portable: Whether it may stand in a portable file (then it has a function body).
         doc: The mathematics, with its source.
+        opset: The oldest opset that a portable file with it can have.
+        quantised_types: ONNX element types that ``Q`` may be.
     """
 
     name: str
@@ -65,6 +71,8 @@ class Operator:
     kernel_types: tuple[str, ...]
     portable: bool
     doc: str
+    opset: int = OPSET
+    quantised_types: tuple[str, ...] = ()
 
 
 _LAYOUT_VERSION = Attribute("layout_version", "int", "version of the packed layout")
@@ -181,4 +189,60 @@ DENSE_LINEAR_PACKED = Operator(
     "structure brings from what the kernel brings.",
 )
 
-OPERATORS = (BLAST_LINEAR, BLAST_LINEAR_PACKED, BLAST_LINEAR_GROUP_PACKED, DENSE_LINEAR_PACKED)
+QUANTISATION_GROUP = 32
+"""Values that ``QBlastLinear`` quantises together where it quantises X and the inner vector."""
+
+Q_BLAST_LINEAR = Operator(
+    name="QBlastLinear",
+    since_version=1,
+    inputs=(
+        _X,
+        Input("Uq", "(b1, p, r)", "left factors, p = ceil(out_features / b1)", "Q"),
+        Input("U_scale", "(b1, p, ceil(r / u_block_size))", "what values of each block of a row are worth"),
+        Input(
+            "S",
+            "(b1, b2, r)",
+            "coupling of block row i with block column j, its scales folded into V",
+            "int8",
+        ),
+        Input("Vq", "(b2, r, q)", "right factors, q = ceil(in_features / b2)", "Q"),
+        Input("V_scale", "(b2, r, ceil(q / v_block_size))", "what values of each block of a row are worth"),
+        _BIAS,
+    ),
+    outputs=(_Y,),
+    attributes=(
+        _IN_FEATURES,
+        _OUT_FEATURES,
+        Attribute("bits", "int", "8 or 4: of each value of Uq and Vq"),
+        Attribute(
+            "u_block_size", "int", "values of a row of Uq that share a scale; the last block may be shorter"
+        ),
+        Attribute(
+            "v_block_size", "int", "values of a row of Vq that share a scale; the last block may be shorter"
+        ),
+        Attribute(
+            "activation", "string", "float: X and the inner vector stay floats; int8: both are quantised"
+        ),
+    ),
+    types=("float",),
+    kernel_types=(),
+    portable=True,
+    doc="BlastLinear with U = Uq * U_scale and V = Vq * V_scale, each block by its scale. Where activation is "
+    f"int8, X_j and w_i = sum_j S_ij * (V_j X_j) are replaced by what their {QUANTISATION_GROUP} values from each "
+    f"multiple of {QUANTISATION_GROUP} on become: with a the greatest magnitude of a group, each value x by "
+    "round(x * (127 / a)) * (a / 127), halves to even, or 0 where a < 1e-30; a group that holds NaN or infinity "
+    "by NaN. Integer products are exact.",
+    opset=21,
+    quantised_types=("int8", "int4"),
+)
+
+OPERATORS = (
+    BLAST_LINEAR,
+    BLAST_LINEAR_PACKED,
+    BLAST_LINEAR_GROUP_PACKED,
+    DENSE_LINEAR_PACKED,
+    Q_BLAST_LINEAR,
+)
+
+KERNEL_OPERATORS = tuple(operator for operator in OPERATORS if operator.kernel_types)
+"""Those that the operator library registers."""

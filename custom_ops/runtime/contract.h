@@ -108,4 +108,25 @@ constexpr ElementType kKernelTypes[] = {
 };
 }  // namespace dense_linear_packed
 
+namespace q_blast_linear {
+constexpr char kName[] = "QBlastLinear";
+constexpr int kSinceVersion = 1;
+constexpr std::size_t kInputs = 7;
+constexpr std::size_t kRequiredInputs = 7;
+constexpr std::size_t kOutputs = 1;
+constexpr std::size_t kInputX = 0;
+constexpr std::size_t kInputUq = 1;
+constexpr std::size_t kInputUScale = 2;
+constexpr std::size_t kInputS = 3;
+constexpr std::size_t kInputVq = 4;
+constexpr std::size_t kInputVScale = 5;
+constexpr std::size_t kInputBias = 6;
+constexpr char kAttributeInFeatures[] = "in_features";
+constexpr char kAttributeOutFeatures[] = "out_features";
+constexpr char kAttributeBits[] = "bits";
+constexpr char kAttributeUBlockSize[] = "u_block_size";
+constexpr char kAttributeVBlockSize[] = "v_block_size";
+constexpr char kAttributeActivation[] = "activation";
+}  // namespace q_blast_linear
+
 }  // namespace blast_deploy::contract

@@ -32,7 +32,7 @@ def schema(operator: Operator = BLAST_LINEAR) -> onnx.defs.OpSchema:
         operator.doc,
         inputs=[_parameter(item) for item in operator.inputs],
         outputs=[_parameter(item) for item in operator.outputs],
-        type_constraints=[("T", [f"tensor({name})" for name in operator.types], "one float type for all")],
+        type_constraints=_constraints(operator),
         attributes=[
             onnx.defs.OpSchema.Attribute(item.name, kinds[item.type], item.doc, required=item.default is None)
             for item in operator.attributes
@@ -40,10 +40,21 @@ def schema(operator: Operator = BLAST_LINEAR) -> onnx.defs.OpSchema:
     )
 
 
+def _constraints(operator: Operator) -> list[tuple[str, list[str], str]]:
+    found = [("T", [f"tensor({name})" for name in operator.types], "one float type for all")]
+    if operator.quantised_types:
+        found.append(("Q", [f"tensor({name})" for name in operator.quantised_types], "type of the factors"))
+    return found
+
+
 def _parameter(item: Input) -> onnx.defs.OpSchema.FormalParameter:
     options = onnx.defs.OpSchema.FormalParameterOption
     option = options.Variadic if item.variadic else options.Optional if item.optional else options.Single
-    return onnx.defs.OpSchema.FormalParameter(item.name, item.type, item.doc, param_option=option)
+    return onnx.defs.OpSchema.FormalParameter(item.name, _type(item), item.doc, param_option=option)
+
+
+def _type(item: Input) -> str:
+    return item.type if item.type in ("T", "Q") else f"tensor({item.type})"
 
 
 def node_maker() -> onnxscript.values.Op:

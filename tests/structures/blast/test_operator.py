@@ -58,8 +58,11 @@ def test_schema_is_the_contract(operator: Operator) -> None:
     assert [item.option == variadic for item in found.inputs] == [item.variadic for item in operator.inputs]
     optional = onnx.defs.OpSchema.FormalParameterOption.Optional
     assert [item.option == optional for item in found.inputs] == [item.optional for item in operator.inputs]
-    (constraint,) = found.type_constraints
-    assert set(constraint.allowed_type_strs) == {f"tensor({name})" for name in operator.types}
+    allowed = {item.type_param_str: set(item.allowed_type_strs) for item in found.type_constraints}
+    expected = {"T": operator.types, "Q": operator.quantised_types}
+    assert allowed == {key: {f"tensor({name})" for name in types} for key, types in expected.items() if types}
+    types = [item.type if item.type in expected else f"tensor({item.type})" for item in operator.inputs]
+    assert [item.type_str for item in found.inputs] == types
 
 
 def test_body_has_the_contracts_signature_and_only_standard_operators() -> None:
