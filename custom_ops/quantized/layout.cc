@@ -5,11 +5,6 @@
 namespace blast_deploy::quantized {
 namespace {
 
-// Blocks of a row that have a scale each.
-std::int64_t scales_of_row(const Format& format, std::int64_t columns) {
-  return format.bits == 8 ? 1 : divide_up(columns, format.block_size);
-}
-
 std::uint8_t* pack_coupling(const Layout& layout, std::int64_t group, const std::int8_t* s,
                             std::uint8_t* packed) {
   const std::int64_t rank = layout.sizes.rank;
@@ -33,10 +28,10 @@ Layout plan(const Sizes& sizes, const Format& format) {
   layout.format = format;
   layout.block_rows = checked.block_rows;
   layout.block_columns = checked.block_columns;
-  layout.rank_groups = divide_up(sizes.rank, kGroup);
+  layout.chunks = divide_up(sizes.rank, kGroup);
   const std::int64_t s_bytes = round_up(sizes.blocks_out * sizes.blocks_in * kGroup, kCacheLine);
   layout.group_bytes = sizes.blocks_in * panel_bytes(format, kPanelWidth, layout.block_columns) + s_bytes;
-  layout.u_offset = s_offset(layout, layout.rank_groups - 1) + s_bytes;
+  layout.u_offset = s_offset(layout, layout.chunks - 1) + s_bytes;
   layout.size = u_offset(layout, sizes.blocks_out);
   return layout;
 }
@@ -47,7 +42,7 @@ void pack(const Layout& layout, const Factors& factors, std::uint8_t* packed) {
   const std::int64_t q = layout.block_columns;
   const std::int64_t u_scales = scales_of_row(layout.format, rank);
   const std::int64_t v_scales = scales_of_row(layout.format, q);
-  for (std::int64_t group = 0; group < layout.rank_groups; ++group) {
+  for (std::int64_t group = 0; group < layout.chunks; ++group) {
     const std::int64_t first = group * kGroup;
     for (std::int64_t j = 0; j < b2; ++j) {
       const std::int64_t row = j * rank + first;

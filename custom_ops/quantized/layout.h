@@ -26,7 +26,7 @@ struct Layout {
   Format format;
   std::int64_t block_rows;     // p
   std::int64_t block_columns;  // q
-  std::int64_t rank_groups;    // groups of the rank
+  std::int64_t chunks;         // groups of the rank
   std::int64_t group_bytes;    // of V and S of every group but the last
   std::int64_t u_offset;       // where U begins
   std::int64_t size;           // bytes in all

@@ -33,13 +33,18 @@ struct Format {
 // Throws std::invalid_argument with one sentence if there are no kernels for it.
 void check_format(const Format& format);
 
+// Blocks of a row that have a scale each.
+static constexpr std::int64_t scales_of_row(const Format& format, std::int64_t columns) {
+  return format.bits == 8 ? 1 : divide_up(columns, format.block_size);
+}
+
 // Width of the panel that starts where `rows` rows are left.
 static constexpr std::int64_t panel_width(std::int64_t rows) { return rows > 16 ? 32 : 16; }
 
 static constexpr std::int64_t panel_bytes(const Format& format, std::int64_t width, std::int64_t depth) {
   const std::int64_t padded = round_up(depth, kGroup);
   return format.bits == 8 ? width * (padded + static_cast<std::int64_t>(sizeof(float)))
-                          : width * padded / 2 + divide_up(depth, format.block_size) * kCacheLine;
+                          : width * padded / 2 + scales_of_row(format, depth) * kCacheLine;
 }
 
 static constexpr std::int64_t matrix_bytes(const Format& format, std::int64_t rows, std::int64_t depth) {

@@ -57,12 +57,12 @@ ScratchPlan plan_scratch(const Layout& layout, Index rows, const Cut& cut) {
   plan.z_group = sizes.blocks_in * plan.z_block;
   plan.x_groups = divide_up(layout.block_columns, kGroup);
   plan.x_block = plan.x_groups * rows;
-  plan.w_block = layout.rank_groups * rows;
-  const Index z_groups = cut.shares == 1 ? 1 : smaller(cut.chunks, layout.rank_groups);
-  plan.own = round_up(z_groups * plan.z_group * static_cast<Index>(sizeof(float)), kCacheLine);
+  plan.w_block = layout.chunks * rows;
+  plan.own = round_up(smaller(cut.chunks, layout.chunks) * plan.z_group * static_cast<Index>(sizeof(float)),
+                      kCacheLine);
   plan.w = round_up(sizes.blocks_in * plan.x_block * group, kCacheLine);
   plan.sums = plan.w + round_up(block_rows * plan.w_block * group, kCacheLine);
-  plan.share = plan.sums + sums_bytes(rows);
+  plan.share = round_up(plan.sums + sums_bytes(rows), kCacheLine);
   plan.size = plan.own + cut.shares * plan.share;
   return plan;
 }
@@ -95,21 +95,11 @@ class TileProduct {
     for (Index group = share_.first_chunk; group < last_group(); ++group) {
       couple_group(group, run, z_of(group - share_.first_chunk));
     }
-    if (last_group() == layout_.rank_groups) multiply_u(run);
-  }
-
-  void multiply() {
-    const Run run = run_of_u();
-    quantise_x();
-    for (Index group = 0; group < layout_.rank_groups; ++group) {
-      multiply_v(group, 0, layout_.sizes.blocks_in, z_of(0));
-      couple_group(group, run, z_of(0));
-    }
-    multiply_u(run);
+    if (last_group() == layout_.chunks) multiply_u(run);
   }
 
  private:
-  Index last_group() const { return smaller(share_.first_chunk + share_.cut.chunks, layout_.rank_groups); }
+  Index last_group() const { return smaller(share_.first_chunk + share_.cut.chunks, layout_.chunks); }
 
   Run run_of_u() const {
     return run_of(share_, layout_.sizes.blocks_out, divide_up(layout_.block_rows, kPanelWidth));
