@@ -33,9 +33,7 @@ def format_of(matrix: QuantizedBlastMatrix) -> Format:
     )
 
 
-def packed_size(
-    out_features: int, in_features: int, blocks: tuple[int, int], rank: int, form: Format
-) -> int:
+def packed_size(out_features: int, in_features: int, blocks: tuple[int, int], rank: int, form: Format) -> int:
     """Bytes that packed factors take.
 
     Raises:
