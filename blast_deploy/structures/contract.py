@@ -233,12 +233,12 @@ Q_BLAST_LINEAR = Operator(
     types=("float",),
     kernel_types=(),
     portable=True,
-    doc="BlastLinear with U = Uq * U_scale and V = Vq * V_scale, each block by its scale. Where activation is "
-    "int8, X_j and w_i = sum_j S_ij * (V_j X_j) are replaced by what their "
+    doc="BlastLinear with U = Uq * U_scale and V = Vq * V_scale, each block by its scale. Where activation "
+    "is int8, X_j and w_i = sum_j S_ij * (V_j X_j) are replaced by what their "
     f"{QUANTISATION_GROUP} values from each multiple of {QUANTISATION_GROUP} on become: with a the greatest "
     f"magnitude of a group, each value x by round(x * ({QUANTISATION_LEVELS} / a)) * "
-    f"(a / {QUANTISATION_LEVELS}), halves to even, or 0 where a < {SMALLEST_GREATEST}; a group that holds NaN "
-    "or infinity by NaN. Integer products are exact.",
+    f"(a / {QUANTISATION_LEVELS}), halves to even, or 0 where a < {SMALLEST_GREATEST}; a group that holds "
+    "NaN or infinity by NaN. Integer products are exact.",
     opset=21,
     quantised_types=("int8", "int4"),
 )
@@ -276,9 +276,9 @@ Q_BLAST_LINEAR_PACKED = Operator(
     types=("float",),
     kernel_types=("float",),
     portable=False,
-    doc="QBlastLinear whose activation is int8 with its factors packed at compile time, which the kernel reads "
-    "in place, and what the model does next: Y = activation(QBlastLinear(X)) + residual. At 4 bits scales are "
-    "exact in bfloat16.",
+    doc="QBlastLinear whose activation is int8 with its factors packed at compile time, which the kernel "
+    "reads in place, and what the model does next: Y = activation(QBlastLinear(X)) + residual. At 4 bits "
+    "scales are exact in bfloat16.",
 )
 
 Q_DENSE_LINEAR_PACKED = Operator(
@@ -294,8 +294,9 @@ Q_DENSE_LINEAR_PACKED = Operator(
     types=("float",),
     kernel_types=("float",),
     portable=False,
-    doc="Y = X W^T + bias of a quantised weight by QBlastLinearPacked's own product, X quantised as QBlastLinear "
-    "quantises X_j. Benchmarks compare with it, to tell what the structure brings from what the kernel brings.",
+    doc="Y = X W^T + bias of a quantised weight by QBlastLinearPacked's own product, X quantised as "
+    "QBlastLinear quantises X_j. Benchmarks compare with it, to tell what the structure brings from what the "
+    "kernel brings.",
 )
 
 OPERATORS = (

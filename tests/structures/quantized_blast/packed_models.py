@@ -1,4 +1,4 @@
-"""Quantised layers whose inner values floats hold exactly, so that kernels can be held to the truth closely."""
+"""Quantised layers whose inner values floats hold exactly, to hold kernels to the truth closely."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def exact_matrix(
 
 
 def exact_rows(rows: int, in_features: int, block_columns: int, seed: int = 0) -> NDArray[np.float32]:
-    """Whole numbers whose groups, counted from each multiple of ``block_columns`` on, have the greatest 127."""
+    """Whole numbers; each group of a block, of ``block_columns`` columns, has the greatest magnitude 127."""
     random = np.random.default_rng(seed)
     x = random.integers(-3, 4, (rows, in_features)).astype(np.float32)
     leads = np.arange(in_features) % block_columns % 32 == 0

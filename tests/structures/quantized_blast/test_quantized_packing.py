@@ -95,7 +95,7 @@ def unpack(packed: Packed, matrix: QuantizedBlastMatrix) -> dict[str, Array]:
 
 def without_padding(matrix: QuantizedBlastMatrix) -> dict[str, Array]:
     """Factors whose rows and columns past the matrix's own are zeros."""
-    (b1, b2), r = matrix.blocks, matrix.rank
+    b1, b2 = matrix.blocks
     p, q = matrix.uq.shape[1], matrix.vq.shape[2]
     rows = np.arange(b1 * p).reshape(b1, p, 1) < matrix.out_features
     columns = np.arange(b2 * q).reshape(b2, 1, q) < matrix.in_features
