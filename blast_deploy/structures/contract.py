@@ -231,12 +231,12 @@ Q_BLAST_LINEAR = Operator(
     types=("float",),
     kernel_types=(),
     portable=True,
-    doc="BlastLinear with U = Uq * U_scale and V = Vq * V_scale, each block by its scale. Where activation is "
-    "int8, X_j and w_i = sum_j S_ij * (V_j X_j) are replaced by what their "
+    doc="BlastLinear with U = Uq * U_scale and V = Vq * V_scale, each block by its scale. Where activation "
+    "is int8, X_j and w_i = sum_j S_ij * (V_j X_j) are replaced by what their "
     f"{QUANTISATION_GROUP} values from each multiple of {QUANTISATION_GROUP} on become: with a the greatest "
     f"magnitude of a group, each value x by round(x * ({QUANTISATION_LEVELS} / a)) * "
-    f"(a / {QUANTISATION_LEVELS}), halves to even, or 0 where a < {SMALLEST_GREATEST}; a group that holds NaN "
-    "or infinity by NaN. Integer products are exact.",
+    f"(a / {QUANTISATION_LEVELS}), halves to even, or 0 where a < {SMALLEST_GREATEST}; a group that holds "
+    "NaN or infinity by NaN. Integer products are exact.",
     opset=21,
     quantised_types=("int8", "int4"),
 )
