@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,44 @@ class QuantizedBlastMatrix:
                     f"{name} must lie in {lowest} to {highest} for {self.bits} bits "
                     f"(got {values.min()} to {values.max()})"
                 )
+
+    @classmethod
+    def from_operator(
+        cls,
+        tensors: Mapping[str, NDArray[Any]],
+        attributes: Mapping[str, int | str],
+        out_features: int,
+        in_features: int,
+    ) -> Self:
+        """Take the inputs and attributes of a ``QBlastLinear`` operator by their names in the contract.
+
+        Raises:
+            InvalidInputError: If an attribute is missing, or the arrays disagree.
+        """
+        sizes = {name: attributes.get(name) for name in ("bits", "u_block_size", "v_block_size")}
+        for name, size in sizes.items():
+            if not isinstance(size, int):
+                raise InvalidInputError(f"{name} must be an integer (got {size!r})")
+        return cls(
+            tensors["Uq"],
+            tensors["U_scale"],
+            tensors["S"],
+            tensors["Vq"],
+            tensors["V_scale"],
+            out_features,
+            in_features,
+            **{name: size for name, size in sizes.items() if isinstance(size, int)},
+        )
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The operator's inputs by their names in the contract, in order, without X and the bias."""
+        return {
+            "Uq": self.uq,
+            "U_scale": self.u_scale,
+            "S": self.s,
+            "Vq": self.vq,
+            "V_scale": self.v_scale,
+        }
 
     @property
     def blocks(self) -> tuple[int, int]:
@@ -215,10 +253,14 @@ def check_quantized_shapes(
             )
 
 
+def spread(scales: NDArray[np.float32], block_size: int, width: int) -> Float64:
+    """Repeat each block's scale for every value of the block: (..., blocks) to float64 (..., width)."""
+    repeated: Float64 = np.repeat(scales.astype(np.float64), min(block_size, width), axis=-1)[..., :width]
+    return repeated
+
+
 def _dequantized(values: NDArray[np.int8], scales: NDArray[np.float32], block_size: int) -> Float64:
-    width = values.shape[-1]
-    spread = np.repeat(scales.astype(np.float64), min(block_size, width), axis=-1)[..., :width]
-    product: Float64 = values.astype(np.float64) * spread
+    product: Float64 = values * spread(scales, block_size, values.shape[-1])
     return product
 
 
