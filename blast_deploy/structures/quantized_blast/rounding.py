@@ -59,8 +59,7 @@ def feedback(metric: Float64) -> Float64:
     mean = float(np.trace(metric)) / len(metric)
     damped = metric + (DAMPING * mean if mean > 0 else 1.0) * np.eye(len(metric))
     inverse = np.linalg.inv(damped)
-    upper: Float64 = np.linalg.cholesky((inverse + inverse.T) / 2).T
-    return upper
+    return np.asarray(np.linalg.cholesky((inverse + inverse.T) / 2).T, np.float64)
 
 
 def round_rows(values: Float64, scales: Float64, bits: int, upper: Float64) -> NDArray[np.int8]:
