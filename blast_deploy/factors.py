@@ -92,6 +92,11 @@ def load_factors(
     return LayerFactors(name, operator, out_features, in_features, tensors, attributes or {})
 
 
+def stored_dtype(operator: str, tensor: str, dtype: str) -> str:
+    """The element type that a tensor is kept in, where the layer's own is ``dtype``; 4 bits are in int8."""
+    return "int8" if tensor in _INTEGERS[operator] else dtype
+
+
 def layer_names(path: Path) -> frozenset[str]:
     """Names of the layers whose tensors a file holds; none where there is no file.
 
@@ -129,6 +134,10 @@ def quantized_matrix(layer: LayerFactors) -> QuantizedBlastMatrix:
 
 _TENSORS = {
     operator.name: tuple(item.name for item in operator.inputs[1:])
+    for operator in (BLAST_LINEAR, Q_BLAST_LINEAR)
+}
+_INTEGERS = {
+    operator.name: {item.name for item in operator.inputs if item.type != "T"}
     for operator in (BLAST_LINEAR, Q_BLAST_LINEAR)
 }
 _TRUTHS: dict[str, Callable[[LayerFactors, NDArray[Any]], NDArray[np.float64]]] = {

@@ -12,7 +12,7 @@ from blast_deploy.passes.structured import StructuredLayer, select, structured_l
 
 
 class Densify(ir.passes.InPlacePass):
-    """Multiply ``BlastLinear`` nodes out: a MatMul with ``<layer>.weight`` (in, out) and an Add of the bias.
+    """Multiply structured layers out: a MatMul with ``<layer>.weight`` (in, out) and an Add of the bias.
 
     The MatMul has the layer's name. A bias of zeros is left out.
     """
@@ -46,5 +46,5 @@ def _densify(layer: StructuredLayer) -> None:
     nodes = [product]
     if layer.bias().any():
         product.outputs[0].name = f"{layer.name}/product"
-        nodes.append(ir.node("Add", [product.outputs[0], layer.node.inputs[4]], name=f"{layer.name}/bias"))
+        nodes.append(ir.node("Add", [product.outputs[0], layer.node.inputs[-1]], name=f"{layer.name}/bias"))
     replace_layer(layer, nodes)

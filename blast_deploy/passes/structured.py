@@ -267,12 +267,10 @@ def _quantisation(node: ir.Node, name: str) -> Quantisation:
     found = node.attributes.get("activation")
     if found is None or found.type != ir.AttributeType.STRING or found.is_ref():
         raise InvalidInputError(f"layer {name!r} must have the text attribute activation")
-    activation: Any = found.as_string()
     try:
-        check_activation(activation)
+        return Quantisation(bits, u_block_size, v_block_size, check_activation(found.as_string()))
     except InvalidInputError as error:
         raise InvalidInputError(f"layer {name!r} is no BLAST layer: {error}") from error
-    return Quantisation(bits, u_block_size, v_block_size, activation)
 
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16}

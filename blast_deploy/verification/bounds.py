@@ -39,7 +39,9 @@ def layer_tolerance(
     if dtype == "bfloat16":
         inputs = {name: array.astype(np.float32) for name, array in inputs.items()}
         tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
-    model = single_layer_model(layer.operator, tensors, layer.out_features, layer.in_features, epilogue)
+    model = single_layer_model(
+        layer.operator, tensors, layer.out_features, layer.in_features, epilogue, layer.attributes
+    )
     serialised = model.SerializeToString()
     del model  # or a large layer's factors would be in memory once more
     found = [body["Y"] for body in run_stock(serialised, nearby(inputs))]

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from blast_deploy.artifact import LayerRecord
 from blast_deploy.epilogue import apply_epilogue
 from blast_deploy.errors import BlastDeployError
-from blast_deploy.factors import load_factors
+from blast_deploy.factors import load_factors, stored_dtype
 from blast_deploy.results import Comparison, Epilogue
 from blast_deploy.runner import Tap, Taps
+from blast_deploy.samples import pick_rows
 from blast_deploy.verification.bounds import layer_tolerance
 from blast_deploy.verification.outputs import carries, compare_tensors, failure
 from blast_deploy.verification.words import counted
-
-MOST_ROWS = 64
-"""Rows recomputed for each layer; one wrong panel or weight shows in every row."""
 
 _MISSING = " is missing from what the runtime reports"
 _NO_ROW = ": no row entered it in any sample"
@@ -60,11 +58,6 @@ def entering_faults(records: Sequence[LayerRecord], captured: Sequence[Taps]) ->
     """
     faults = ((record.name, _entering_fault(record.name, captured)) for record in records)
     return tuple(f"layer {name}{fault}" for name, fault in faults if fault is not None)
-
-
-def pick_rows(count: int, most: int = MOST_ROWS) -> NDArray[np.int64]:
-    """Indices of at most ``most`` of ``count`` rows, evenly spread, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _entering_fault(name: str, captured: Sequence[Taps]) -> str | None:
@@ -128,10 +121,18 @@ def _residual_rows(record: LayerRecord, taps: Sequence[Tap]) -> NDArray[Any] | N
 def _judge(record: LayerRecord, rows: _Rows, factors: Path, epilogue: Epilogue, over: str) -> Comparison:
     described = f"layer {record.name}"
     try:
-        layer = load_factors(factors, record.name, record.operator, record.out_features, record.in_features)
+        layer = load_factors(
+            factors,
+            record.name,
+            record.operator,
+            record.out_features,
+            record.in_features,
+            record.attributes,
+        )
         for name, tensor in layer.tensors.items():
-            if not carries(tensor, record.dtype):
-                fault = f"its original {name} is {tensor.dtype}, the manifest says {record.dtype}"
+            expected = stored_dtype(record.operator, name, record.dtype)
+            if not carries(tensor, expected):
+                fault = f"its original {name} is {tensor.dtype}, the manifest says {expected}"
                 return failure(record.name, f"{described}: {fault}")
         truth = apply_epilogue(epilogue, layer.apply(rows.entered), rows.residual)
         bound = layer_tolerance(layer, rows.entered, truth, record.dtype, epilogue, rows.residual)

@@ -14,6 +14,7 @@ from blast_deploy.backends.onnxruntime.machine import resolve_instruction_set
 from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.backends.onnxruntime.schedules import describe_schedules
 from blast_deploy.passes.densify import Densify
+from blast_deploy.passes.dequantize import Dequantize
 from blast_deploy.passes.fuse_epilogues import FuseEpilogues, epilogues_of
 from blast_deploy.passes.group_layers import GroupLayers
 from blast_deploy.passes.identity import groups_of
@@ -28,6 +29,8 @@ from blast_deploy.targets import Target
 MODEL = "model.onnx"
 
 _OLDEST_RUNTIME_IR, _OLDEST_RUNTIME_OPSET = 10, 21
+_OLDEST_RUNTIME_OF_BLOCKS = "1.19"
+"""The first ONNX Runtime whose DequantizeLinear takes scales of blocks."""
 
 
 def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lowered:
@@ -45,12 +48,14 @@ def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lo
     options = options_of(target)
     instruction_set = resolve_instruction_set(options) if options.operator_library else None
     schedules: dict[str, str] = {}
+    kernels = [*_layers(plan, "kernel"), *_layers(plan, "dequantised")]
     InlineFunctions(_layers(plan, "body"))(model)
     Densify(_layers(plan, "dense"))(model)
     if instruction_set is not None:
         limits = limits_of(target.costs)
-        schedules = describe_schedules(model, plan, limits)
-        PackBlast(_layers(plan, "kernel"), instruction_set, limits)(model)
+        Dequantize(_layers(plan, "dequantised"))(model)
+        schedules = describe_schedules(model, kernels, plan.rows, limits)
+        PackBlast(kernels, instruction_set, limits)(model)
         FuseEpilogues()(model)
     epilogues = epilogues_of(model)
     GroupLayers()(model)
@@ -82,6 +87,7 @@ def _oldest_runtime(model: ir.Model) -> str:
     """The oldest runtime known to serve; for newer files than this tool exports, the one at hand."""
     opset = model.opset_imports.get("") or 0
     if model.ir_version <= _OLDEST_RUNTIME_IR and opset <= _OLDEST_RUNTIME_OPSET:
-        return runtime.OLDEST
+        blocks = any(node.op_type == "DequantizeLinear" for node in model.graph.all_nodes())
+        return _OLDEST_RUNTIME_OF_BLOCKS if blocks else runtime.OLDEST
     release = onnxruntime.__version__.split(".")
     return ".".join(release[:2])
