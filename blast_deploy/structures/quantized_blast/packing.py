@@ -16,21 +16,32 @@ from blast_deploy.structures.quantized_blast.packed_bytes import Format, Packed,
 LAYOUT_VERSION = 1
 
 
-def format_of(matrix: QuantizedBlastMatrix) -> Format:
-    """How the kernels take a matrix: bits, and the block size of both factors (0 for one scale a row).
+def format_for(bits: int, block_sizes: tuple[int, int], row_lengths: tuple[int, int]) -> Format:
+    """How the kernels take factors: bits, and the block size of both (0 for one scale a row).
+
+    Args:
+        bits: Of each value.
+        block_sizes: Of the rows of U and of V.
+        row_lengths: Values of a row of U (the rank) and of V.
 
     Raises:
-        InvalidInputError: If there are no kernels for its block sizes.
+        InvalidInputError: If there are no kernels for the block sizes.
     """
-    sizes = (matrix.u_block_size, matrix.v_block_size)
-    if matrix.bits == 8 and matrix.u_scale.shape[2] == 1 and matrix.v_scale.shape[2] == 1:
+    one_scale = all(block >= length for block, length in zip(block_sizes, row_lengths, strict=True))
+    if bits == 8 and one_scale:
         return Format(8, 0)
-    if matrix.bits == 4 and sizes in ((32, 32), (64, 64)):
-        return Format(4, sizes[0])
+    if bits == 4 and block_sizes in ((32, 32), (64, 64)):
+        return Format(4, block_sizes[0])
     raise InvalidInputError(
         "there are kernels for 8 bits with one scale for each row, and for 4 bits with u_block_size and "
-        f"v_block_size both 32 or both 64 (got {matrix.bits} bits in blocks of {sizes[0]} and {sizes[1]})"
+        f"v_block_size both 32 or both 64 (got {bits} bits in blocks of {' and '.join(map(str, block_sizes))})"
     )
+
+
+def format_of(matrix: QuantizedBlastMatrix) -> Format:
+    """How the kernels take a matrix; see ``format_for``."""
+    blocks = matrix.u_block_size, matrix.v_block_size
+    return format_for(matrix.bits, blocks, (matrix.uq.shape[2], matrix.vq.shape[2]))
 
 
 def packed_size(out_features: int, in_features: int, blocks: tuple[int, int], rank: int, form: Format) -> int:
