@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,16 @@ def quantized_matrix(layer: LayerFactors) -> QuantizedBlastMatrix:
     """
     sizes = layer.out_features, layer.in_features
     return QuantizedBlastMatrix.from_operator(layer.tensors, layer.attributes, *sizes)
+
+
+def quantises_activations(layer: LayerFactors) -> bool:
+    """Whether a layer quantises what enters it, so that its truth is exact in integers alone."""
+    return layer.operator == Q_BLAST_LINEAR.name and layer.attributes.get("activation") == "int8"
+
+
+def without_quantised_activations(layer: LayerFactors) -> LayerFactors:
+    """The layer with its factors quantised and nothing else."""
+    return replace(layer, attributes={**layer.attributes, "activation": "float"})
 
 
 _TENSORS = {
