@@ -23,10 +23,13 @@ struct Product {
   const float* bias;
   float* out;
   Index out_stride;
+  Index ahead;  // from weights in use to those that are to be fetched, at 8 bits
 };
 
-// How far ahead of the weights in use the next ones are fetched into the second-level cache.
-constexpr Index kPrefetchDistance = 4096;
+// How many groups ahead of the weights in use the next ones are fetched into the second-level cache, where
+// several parts of rows keep the multipliers busier than the memory. With few rows the processor's own
+// fetching is faster, and requests of ours would take its place.
+constexpr Index kPrefetchGroups = 16;
 constexpr int kSecondLevelCache = 2;
 
 // Rows that are multiplied at once, and vectors of a panel: as many sums as the registers hold beside weights
@@ -58,18 +61,18 @@ BLAST_DEPLOY_INLINE void add_quad(Integers (&sums)[Rows][Vectors], const Bytes (
 // Integer sums of one group; returns where its weights end.
 template <int Bits, int Width, int Vectors, int Rows>
 BLAST_DEPLOY_INLINE const uint8_t* add_group(Integers (&sums)[Rows][Vectors], const uint8_t* panel,
-                                             const Group* left) {
+                                             Index ahead, const Group* left) {
   constexpr int step = 8 / Bits;  // quads in one read
   BLAST_DEPLOY_UNROLL
   for (int quad = 0; quad < kQuads; quad += step, panel += 4 * Width) {
     Bytes bytes[Vectors];
     BLAST_DEPLOY_UNROLL
     for (int v = 0; v < Vectors; ++v) bytes[v] = load<kVectorBytes>(panel + v * kVectorBytes);
-    BLAST_DEPLOY_UNROLL
-    for (int line = 0; line < Vectors * kVectorBytes; line += static_cast<int>(kCacheLine)) {
-      __builtin_prefetch(panel + kPrefetchDistance + line, 0, kSecondLevelCache);
-    }
     if constexpr (Bits == 8) {
+      BLAST_DEPLOY_UNROLL
+      for (int line = 0; line < Vectors * kVectorBytes; line += static_cast<int>(kCacheLine)) {
+        __builtin_prefetch(panel + ahead + line, 0, kSecondLevelCache);
+      }
       add_quad<Bits>(sums, bytes, left, quad);
     } else {
       Bytes half[Vectors];
@@ -114,7 +117,7 @@ BLAST_DEPLOY_INLINE void multiply_rows(const Product& product, Index column) {
       BLAST_DEPLOY_UNROLL
       for (int v = 0; v < Vectors; ++v) integers[row][v] = broadcast<kLanes>(left[row].start);
     }
-    panel = add_group<Bits, Width>(integers, panel, left);
+    panel = add_group<Bits, Width>(integers, panel, product.ahead, left);
     BLAST_DEPLOY_UNROLL
     for (int row = 0; row < Rows; ++row) {
       BLAST_DEPLOY_UNROLL
@@ -160,7 +163,9 @@ void multiply_exactly(Index rows, const Product& product) {
 // Multiplies all rows with one panel.
 template <int Bits, int Width>
 void multiply_parts(Index rows, Product product) {
-  for (Index parts = divide_up(rows, kRows<Bits>); parts > 0; --parts) {
+  Index parts = divide_up(rows, kRows<Bits>);
+  product.ahead = parts > 1 ? kPrefetchGroups * Bits * 4 * Width : 0;
+  for (; parts > 0; --parts) {
     const Index count = divide_up(rows, parts);
     multiply_exactly<Bits, Width, kRows<Bits>>(count, product);
     product.left += count;
