@@ -20,6 +20,8 @@ import blast_deploy
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Axes, Call
 from blast_deploy.passes.name_layers import NameLayers
+from blast_deploy.passes.recognise_gelu import RecogniseGelu
+from blast_deploy.passes.swap_last_axes import SwapLastAxes
 from blast_deploy.structures.blast import operator
 from blast_deploy.structures.contract import DOMAIN, IR_VERSION, OPSET
 
@@ -68,7 +70,9 @@ def translate(
 
 
 def _finish(model: ir.Model, prefix: str) -> ir.Model:
-    """Take out torch's traces of this machine, name the layers and attach the body."""
+    """Take out torch's traces of this machine and its detours, name the layers and attach the body."""
+    SwapLastAxes()(model)
+    RecogniseGelu()(model)
     ClearMetadataAndDocStringPass()(model)
     model.producer_name = "blast-deploy"
     model.producer_version = blast_deploy.__version__

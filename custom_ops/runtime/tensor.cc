@@ -1,5 +1,7 @@
 #include "runtime/tensor.h"
 
+#include <stdexcept>
+
 namespace blast_deploy {
 namespace {
 
@@ -34,6 +36,9 @@ Tensor read_tensor(const Api& api, const abi::Value* value) {
 Tensor read_input(const Api& api, const abi::KernelContext* context, std::size_t index) {
   const abi::Value* value = nullptr;
   api.check(abi::kGetInput, context, index, &value);
+  if (value == nullptr) {
+    throw std::invalid_argument("input " + std::to_string(index) + " is missing, and must be given");
+  }
   return read_tensor(api, value);
 }
 
@@ -48,6 +53,9 @@ bool read_optional(const Api& api, const abi::KernelContext* context, std::size_
 void* make_output(const Api& api, abi::KernelContext* context, std::size_t index, const Shape& shape) {
   abi::Value* value = nullptr;
   api.check(abi::kGetOutput, context, index, shape.data(), shape.size(), &value);
+  if (value == nullptr) {
+    throw std::invalid_argument("output " + std::to_string(index) + " is missing, and must have a name");
+  }
   return data_of(api, value);
 }
 

@@ -193,7 +193,9 @@ class StandInTable {
         [](abi::KernelContext* context, std::size_t index, const std::int64_t* axes, std::size_t count,
            abi::Value** value) -> abi::Status* {
           auto& call = *reinterpret_cast<Call*>(context);
-          Array& output = call.outputs.at(index);
+          *value = nullptr;
+          if (index >= call.outputs.size()) return nullptr;  // as ONNX Runtime does
+          Array& output = call.outputs[index];
           output = Array(call.output_type, std::vector<std::int64_t>(axes, axes + count));
           *value = reinterpret_cast<abi::Value*>(&output);
           return nullptr;

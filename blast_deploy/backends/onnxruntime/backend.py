@@ -20,8 +20,7 @@ from blast_deploy.targets import Target
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# A packed kernel of QBlastLinear goes here, and into lowering.py beside PackBlast.
-_PACKED_TYPES = {"BlastLinear": "BlastLinearPacked"}
+_PACKED_TYPES = {"BlastLinear": "BlastLinearPacked", "QBlastLinear": "QBlastLinearPacked"}
 _ONNX_TYPES = {"float32": "float", "float64": "double"}
 
 

@@ -20,10 +20,12 @@ from blast_deploy.passes.group_layers import GroupLayers
 from blast_deploy.passes.identity import groups_of
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_blast import PackBlast
+from blast_deploy.passes.pack_quantized import PackQuantized
 from blast_deploy.passes.save import save_mapped
+from blast_deploy.passes.structured import LAYER_OPERATORS
 from blast_deploy.planning.schedule import limits_of
 from blast_deploy.results import Form, Plan
-from blast_deploy.structures.contract import DOMAIN, OPERATORS
+from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN, OPERATORS, Q_BLAST_LINEAR, Operator
 from blast_deploy.targets import Target
 
 MODEL = "model.onnx"
@@ -48,14 +50,16 @@ def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lo
     options = options_of(target)
     instruction_set = resolve_instruction_set(options) if options.operator_library else None
     schedules: dict[str, str] = {}
-    kernels = [*_layers(plan, "kernel"), *_layers(plan, "dequantised")]
+    integer_kernels = _layers(plan, "kernel", Q_BLAST_LINEAR)
+    float_kernels = [*_layers(plan, "kernel", BLAST_LINEAR), *_layers(plan, "dequantised")]
     InlineFunctions(_layers(plan, "body"))(model)
     Densify(_layers(plan, "dense"))(model)
     if instruction_set is not None:
         limits = limits_of(target.costs)
         Dequantize(_layers(plan, "dequantised"))(model)
-        schedules = describe_schedules(model, kernels, plan.rows, limits)
-        PackBlast(kernels, instruction_set, limits)(model)
+        schedules = describe_schedules(model, float_kernels, plan.rows, limits)
+        PackBlast(float_kernels, instruction_set, limits)(model)
+        PackQuantized(integer_kernels, instruction_set)(model)
         FuseEpilogues()(model)
     epilogues = epilogues_of(model)
     GroupLayers()(model)
@@ -74,8 +78,12 @@ def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lo
     )
 
 
-def _layers(plan: Plan, form: Form) -> list[str]:
-    return [layer.layer for layer in plan.layers if layer.form == form]
+def _layers(plan: Plan, form: Form, operator: Operator | None = None) -> list[str]:
+    return [
+        layer.layer
+        for layer in plan.layers
+        if layer.form == form and operator in (None, LAYER_OPERATORS[layer.operator])
+    ]
 
 
 def _operators(model: ir.Model) -> dict[str, int]:

@@ -7,12 +7,15 @@ dequantised once, when the model is compiled, for the float kernel; only where a
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+from blast_deploy.errors import InvalidInputError
 from blast_deploy.results import Form
 from blast_deploy.structures.blast import forms as float_forms
 from blast_deploy.structures.blast.forms import FormWork
 from blast_deploy.structures.quantized_blast.matrix import Activation
+from blast_deploy.structures.quantized_blast.packing import format_for
 
 _FLOAT_BYTES = 4
 _SCALE_BYTES = 4
@@ -38,8 +41,7 @@ def works(
     if activation == "float":
         found["dequantised"] = float_forms.work("kernel", *sizes)
         found["dense"] = float_forms.work("dense", *sizes)
-    else:
-        # The integer kernel, whose weights are read as they are stored.
+    elif _has_kernel(bits, block_sizes, (rank, math.ceil(in_features / blocks[1]))):
         found["kernel"] = replace(float_forms.work("kernel", *sizes), bytes_per_weight=stored)
     return found
 
@@ -47,3 +49,11 @@ def works(
 def bytes_per_weight(bits: int, block_sizes: tuple[int, int]) -> float:
     """What a value of U or V takes with its share of its block's scale."""
     return bits / 8 + _SCALE_BYTES / min(block_sizes)
+
+
+def _has_kernel(bits: int, block_sizes: tuple[int, int], row_lengths: tuple[int, int]) -> bool:
+    try:
+        format_for(bits, block_sizes, row_lengths)
+    except InvalidInputError:
+        return False
+    return True
