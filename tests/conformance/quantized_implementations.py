@@ -21,6 +21,7 @@ from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.dequantize import Dequantize
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_blast import PackBlast
+from blast_deploy.passes.pack_quantized import PackQuantized
 from blast_deploy.structures.contract import DOMAIN, DOMAIN_VERSION, IR_VERSION, Q_BLAST_LINEAR
 from blast_deploy.structures.quantized_blast.operator import function_proto
 
@@ -118,6 +119,16 @@ def dequantised_kernel(problem: QuantizedProblem) -> Array:
     return with_library(proto, {"x": problem.x}, 1)
 
 
+def integer_kernel(instruction_set: str, threads: int = 1) -> Callable[[QuantizedProblem], Array]:
+    """The packed node."""
+
+    def run(problem: QuantizedProblem) -> Array:
+        proto = rewritten(problem, PackQuantized([LAYER], instruction_set))
+        return with_library(proto, {"x": problem.x}, threads)
+
+    return run
+
+
 QUANTIZED_IMPLEMENTATIONS = (
     QuantizedImplementation("numpy-truth", numpy_truth),
     QuantizedImplementation("body-in-reference", body_in_reference),
@@ -127,4 +138,11 @@ QUANTIZED_IMPLEMENTATIONS = (
     QuantizedImplementation("inlined-in-runtime", inlined_in_runtime),
     QuantizedImplementation("dense-in-runtime", dense_in_runtime, ("float",)),
     QuantizedImplementation("dequantised-kernel", dequantised_kernel, ("float",)),
+    *(
+        QuantizedImplementation(f"kernel-{name}", integer_kernel(name), ("int8",))
+        for name in Library().instruction_sets()
+    ),
+    QuantizedImplementation(
+        "kernel-two-threads", integer_kernel(Library().instruction_sets()[0], 2), ("int8",)
+    ),
 )
