@@ -217,15 +217,13 @@ def test_external_weights_are_read_and_written(
     np.testing.assert_array_equal(*found)
 
 
-@pytest.mark.parametrize(
-    ("form", "activation"), [("kernel", "int8"), ("body", "int8"), ("kernel", "float"), ("dense", "float")]
-)
+@pytest.mark.parametrize(("form", "activation"), [("body", "int8"), ("kernel", "float"), ("dense", "float")])
 @pytest.mark.parametrize("precision", ["int8", "int4"])
 def test_it_compiles_and_verifies(portable: Path, precision: str, form: str, activation: str) -> None:
     output = portable.parent / "quantised.onnx"
     bd.quantize(portable, output, precision=precision, activation=activation, max_error=0.5)
     plan = bd.compile(output, forcing(form), portable.parent / "artifact").plan
-    expected = "dequantised" if (form, activation) == ("kernel", "float") else form
+    expected = "dequantised" if form == "kernel" else form
     assert [layer.form for layer in plan.layers] == [expected, expected]
     result = bd.verify(portable.parent / "artifact", layers=True)
     assert (result.verdict, result.reasons) == ("passed", ())
@@ -256,9 +254,8 @@ def test_compile_quantises_on_the_way(
     assert checked.compression_loss is not None
 
 
-def test_quantised_activations_are_never_left_out(portable: Path) -> None:
+def test_quantised_activations_run_as_nothing_else(portable: Path) -> None:
     output = portable.parent / "quantised.onnx"
     bd.quantize(portable, output)
     plan = bd.compile(output, forcing("dense"), portable.parent / "artifact").plan
-    considered = {each.form for layer in plan.layers for each in layer.accepted}
-    assert considered == {"kernel", "body"}
+    assert {each.form for layer in plan.layers for each in layer.accepted} == {"kernel", "body"}

@@ -132,15 +132,14 @@ def integer_kernel(problem: QuantizedProblem, instruction_set: str, threads: int
 
 
 def on_instruction_sets() -> tuple[QuantizedImplementation, ...]:
-    """The integer kernel on every instruction set that this machine has."""
+    """The integer kernel on every instruction set that this machine has, and with two threads on the best."""
+    found = Library().instruction_sets()
+    runs = [(f"kernel-{name}", name, 1) for name in found] + [("kernel-two-threads", found[0], 2)]
     return tuple(
         QuantizedImplementation(
-            f"integer-kernel-{name}{'-two-threads' if threads > 1 else ''}",
-            functools.partial(integer_kernel, instruction_set=name, threads=threads),
-            ("int8",),
+            title, functools.partial(integer_kernel, instruction_set=name, threads=threads), ("int8",)
         )
-        for name in Library().instruction_sets()
-        for threads in (1, 2)
+        for title, name, threads in runs
     )
 
 

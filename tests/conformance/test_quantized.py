@@ -40,7 +40,7 @@ def test_within_the_bound(
 CHOSEN = [
     each
     for each in QUANTIZED_IMPLEMENTATIONS
-    if each.name in ("numpy-truth", "body-in-runtime") or each.name.startswith("integer-kernel")
+    if each.name in ("numpy-truth", "body-in-runtime") or each.name.startswith("kernel")
 ]
 
 

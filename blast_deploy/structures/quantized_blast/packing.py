@@ -32,9 +32,10 @@ def format_for(bits: int, block_sizes: tuple[int, int], row_lengths: tuple[int, 
         return Format(8, 0)
     if bits == 4 and block_sizes in ((32, 32), (64, 64)):
         return Format(4, block_sizes[0])
+    sizes = " and ".join(map(str, block_sizes))
     raise InvalidInputError(
         "there are kernels for 8 bits with one scale for each row, and for 4 bits with u_block_size and "
-        f"v_block_size both 32 or both 64 (got {bits} bits in blocks of {' and '.join(map(str, block_sizes))})"
+        f"v_block_size both 32 or both 64 (got {bits} bits in blocks of {sizes})"
     )
 
 
