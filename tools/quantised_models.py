@@ -1,4 +1,4 @@
-"""Makes quantised models of what the demo left: ours in int8, and the dense one by ONNX Runtime's own means."""
+"""Quantised models of what the demo left: ours in int8, and the dense one by ONNX Runtime's own means."""
 
 from __future__ import annotations
 
