@@ -129,6 +129,15 @@ class StructuredLayer:
             self.in_features,
         )
 
+    def scales(self) -> tuple[NDArray[np.float32], ...]:
+        """Read the scales of quantised factors; none where they are not quantised."""
+        names = [item.name for item in self.operator.inputs]
+        return tuple(
+            _array(_constant(self.node, names.index(name), self.name))
+            for name in ("U_scale", "V_scale")
+            if name in names
+        )
+
     def bias(self) -> NDArray[Any]:
         """Read the bias (out_features,), at its own dtype (float32 for bfloat16)."""
         return _array(_constant(self.node, len(self.node.inputs) - 1, self.name))
