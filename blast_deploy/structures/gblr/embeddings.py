@@ -1,6 +1,6 @@
 """Other structures written exactly as GBLR matrices, at the cost that ``GblrMatrix.cost`` reports.
 
-Source: Gaudi-GBLR, arXiv 2310.18882, section 2: low-rank, block-sparse and block low-rank matrices are GBLR.
+Source: Gaudi-GBLR, arXiv 2310.18882: low-rank, block-sparse and block low-rank matrices are GBLR.
 """
 
 from __future__ import annotations

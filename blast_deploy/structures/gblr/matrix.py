@@ -1,6 +1,6 @@
 """The GBLR matrix in NumPy: float64 truth and costs.
 
-Source: Gaudi-GBLR, arXiv 2310.18882, section 2: a sum of components of rank one, each on a block whose rows
+Source: Gaudi-GBLR, arXiv 2310.18882: a sum of components of rank one, each on a block whose rows
 and columns are circular intervals.
 """
 
