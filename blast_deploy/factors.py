@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ from safetensors.numpy import save_file
 
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.blast.matrix import BlastMatrix
+from blast_deploy.structures.contract import BLAST_LINEAR, Q_BLAST_LINEAR
+from blast_deploy.structures.quantized_blast.matrix import QuantizedBlastMatrix
 
 Tensors = Mapping[str, NDArray[Any]]
+Attributes = Mapping[str, int | str]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class LayerFactors:
         operator: Operator in domain ``ai.blast``.
         out_features: Width of its output.
         in_features: Width of its input.
-        tensors: Operator input to array, ``X`` excepted, at the model's own dtype.
+        tensors: Operator input to array, ``X`` excepted, at the model's own dtype; 4 bits in int8.
+        attributes: The operator's attributes, the sizes aside.
     """
 
     name: str
@@ -35,9 +39,10 @@ class LayerFactors:
     out_features: int
     in_features: int
     tensors: Tensors
+    attributes: Attributes = field(default_factory=dict)
 
     def apply(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """Compute the layer in float64.
+        """Compute the layer in float64, integers exactly.
 
         Args:
             x: Rows (..., in_features).
@@ -64,7 +69,14 @@ def save_factors(layers: Iterable[LayerFactors], path: Path) -> None:
     path.chmod(0o644)
 
 
-def load_factors(path: Path, name: str, operator: str, out_features: int, in_features: int) -> LayerFactors:
+def load_factors(
+    path: Path,
+    name: str,
+    operator: str,
+    out_features: int,
+    in_features: int,
+    attributes: Attributes | None = None,
+) -> LayerFactors:
     """Read the tensors of one layer.
 
     Raises:
@@ -77,7 +89,7 @@ def load_factors(path: Path, name: str, operator: str, out_features: int, in_fea
         raise InvalidInputError(
             f"{path} holds no factors of layer {name} ({error}); compile the model again"
         ) from error
-    return LayerFactors(name, operator, out_features, in_features, tensors)
+    return LayerFactors(name, operator, out_features, in_features, tensors, attributes or {})
 
 
 def layer_names(path: Path) -> frozenset[str]:
@@ -96,9 +108,30 @@ def layer_names(path: Path) -> frozenset[str]:
 
 
 def _blast(layer: LayerFactors, x: NDArray[Any]) -> NDArray[np.float64]:
-    u, s, v, bias = (layer.tensors[name] for name in _TENSORS["BlastLinear"])
+    u, s, v, bias = (layer.tensors[name] for name in _TENSORS[BLAST_LINEAR.name])
     return BlastMatrix(u, s, v, layer.out_features, layer.in_features).apply(x, bias)
 
 
-_TENSORS = {"BlastLinear": ("U", "S", "V", "bias")}
-_TRUTHS: dict[str, Callable[[LayerFactors, NDArray[Any]], NDArray[np.float64]]] = {"BlastLinear": _blast}
+def _quantized_blast(layer: LayerFactors, x: NDArray[Any]) -> NDArray[np.float64]:
+    activation: Any = layer.attributes.get("activation")
+    return quantized_matrix(layer).apply(x, layer.tensors["bias"], activation)
+
+
+def quantized_matrix(layer: LayerFactors) -> QuantizedBlastMatrix:
+    """The matrix of a ``QBlastLinear`` layer.
+
+    Raises:
+        InvalidInputError: If an attribute is missing, or the tensors do not fit together.
+    """
+    sizes = layer.out_features, layer.in_features
+    return QuantizedBlastMatrix.from_operator(layer.tensors, layer.attributes, *sizes)
+
+
+_TENSORS = {
+    operator.name: tuple(item.name for item in operator.inputs[1:])
+    for operator in (BLAST_LINEAR, Q_BLAST_LINEAR)
+}
+_TRUTHS: dict[str, Callable[[LayerFactors, NDArray[Any]], NDArray[np.float64]]] = {
+    BLAST_LINEAR.name: _blast,
+    Q_BLAST_LINEAR.name: _quantized_blast,
+}

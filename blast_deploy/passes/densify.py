@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from blast_deploy.passes.rewrite import add_initializer, drop_unused_body, replace_layer
+from blast_deploy.passes.rewrite import add_initializer, drop_unused_bodies, replace_layer
 from blast_deploy.passes.structured import StructuredLayer, select, structured_layers
 
 
@@ -31,7 +31,7 @@ class Densify(ir.passes.InPlacePass):
         chosen = select(structured_layers(model), self.layers)
         for layer in chosen:
             _densify(layer)
-        drop_unused_body(model)
+        drop_unused_bodies(model)
         return ir.passes.PassResult(model, modified=bool(chosen))
 
 

@@ -8,10 +8,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.passes.bodies import body as body_of
 from blast_deploy.passes.identity import mark, nodes_of
-from blast_deploy.passes.rewrite import drop_unused_body
+from blast_deploy.passes.rewrite import drop_unused_bodies
 from blast_deploy.passes.structured import StructuredLayer, select, structured_layers
-from blast_deploy.structures.blast import operator
 
 _OVERLOAD = "inlined"
 
@@ -43,7 +43,7 @@ class InlineFunctions(ir.passes.InPlacePass):
         for name, nodes in nodes_of(model).items():
             if name in inputs:
                 _name(nodes, name, inputs[name], outputs[name])
-        drop_unused_body(model)
+        drop_unused_bodies(model)
         return ir.passes.PassResult(model, modified=result.modified)
 
 
@@ -53,7 +53,7 @@ def _call_overload(model: ir.Model, layer: StructuredLayer) -> None:
     The inliner chooses by function, not by node.
     """
     key = layer.node.op_identifier()
-    body = model.functions.get(key) or operator.function()
+    body = model.functions.get(key) or body_of(layer.node.op_type)
     if body.opset_imports[""] != model.opset_imports.get(""):
         raise InvalidInputError(
             f"the body of {layer.node.op_type} is written in opset {body.opset_imports['']} and the model in "

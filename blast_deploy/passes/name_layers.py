@@ -8,13 +8,14 @@ from collections.abc import Container
 import onnx_ir as ir
 
 from blast_deploy.passes.identity import LAYER, mark
-from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN
+from blast_deploy.passes.structured import LAYER_OPERATORS
+from blast_deploy.structures.contract import DOMAIN
 
 _ROOT = "layer"
 
 
 class NameLayers(ir.passes.InPlacePass):
-    """Name ``BlastLinear`` nodes by their parameters, and mark them as layers.
+    """Name ``BlastLinear`` and ``QBlastLinear`` nodes by their parameters, and mark them as layers.
 
     A node whose factor U is the initialiser ``encoder.query.U`` becomes layer ``encoder.query``: node name
     and metadata (see ``identity.py``), output value ``encoder.query.output`` unless it is an output of the
@@ -39,7 +40,7 @@ class NameLayers(ir.passes.InPlacePass):
         taken = {value.name for node in model.graph.all_nodes() for value in node.outputs}
         calls: Counter[str] = Counter()
         for node in model.graph.all_nodes():
-            if (node.domain, node.op_type) != (DOMAIN, BLAST_LINEAR.name) or LAYER in node.metadata_props:
+            if node.domain != DOMAIN or node.op_type not in LAYER_OPERATORS or LAYER in node.metadata_props:
                 continue
             module = _module_name(node)
             calls[module] += 1
@@ -57,7 +58,8 @@ class NameLayers(ir.passes.InPlacePass):
 
 
 def _module_name(node: ir.Node) -> str:
-    factors = list(zip(BLAST_LINEAR.inputs[1:4], node.inputs[1:4], strict=False))
+    parameters = LAYER_OPERATORS[node.op_type].inputs[1:]
+    factors = list(zip(parameters[:-1], node.inputs[1:], strict=False))
     own = [pair for pair in factors if pair[1] is not None and len(pair[1].uses()) == 1]
     for parameter, factor in own or factors[:1]:
         name = (factor.name if factor is not None else None) or ""
@@ -73,7 +75,7 @@ def _name(node: ir.Node, name: str, taken: Container[str | None]) -> None:
     entering, output = node.inputs[0], node.outputs[0]
     if not output.is_graph_output() and f"{name}.output" not in taken:
         output.name = f"{name}.output"
-    for parameter, value in zip(BLAST_LINEAR.inputs[1:], node.inputs[1:], strict=False):
+    for parameter, value in zip(LAYER_OPERATORS[node.op_type].inputs[1:], node.inputs[1:], strict=False):
         if value is not None and value.is_initializer() and len(value.uses()) == 1:
             _rename(value, f"{name}.{parameter.name}")
     factor = node.inputs[1]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import onnx_ir as ir
 
-from blast_deploy.passes.rewrite import add_initializer, drop_unused_body, replace_layer
+from blast_deploy.passes.rewrite import add_initializer, drop_unused_bodies, replace_layer
 from blast_deploy.passes.structured import StructuredLayer, select, structured_layers
 from blast_deploy.structures.blast.packing import LAYOUT_VERSION, pack, packed_size
 from blast_deploy.structures.blast.schedule import ScheduleLimits
@@ -44,7 +44,7 @@ class PackBlast(ir.passes.InPlacePass):
         chosen = select(structured_layers(model), self.layers)
         for layer in chosen:
             self._pack(layer)
-        drop_unused_body(model)
+        drop_unused_bodies(model)
         return ir.passes.PassResult(model, modified=bool(chosen))
 
     def _pack(self, layer: StructuredLayer) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.identity import mark
-from blast_deploy.passes.structured import StructuredLayer
-from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN
+from blast_deploy.passes.structured import LAYER_OPERATORS, StructuredLayer
+from blast_deploy.structures.contract import DOMAIN
 
 
 def replace_layer(layer: StructuredLayer, nodes: Sequence[ir.Node]) -> None:
@@ -61,11 +61,13 @@ def add_initializer(
     return value
 
 
-def drop_unused_body(model: ir.Model) -> None:
-    """Remove the function body of ``BlastLinear`` when no node calls it any more."""
-    key = (DOMAIN, BLAST_LINEAR.name, "")
-    if key in model.functions and not any(node.op_identifier() == key for node in model.graph.all_nodes()):
-        del model.functions[key]
+def drop_unused_bodies(model: ir.Model) -> None:
+    """Remove the function bodies of layers that no node calls any more."""
+    called = {node.op_identifier() for node in model.graph.all_nodes()}
+    for name in LAYER_OPERATORS:
+        key = (DOMAIN, name, "")
+        if key in model.functions and key not in called:
+            del model.functions[key]
 
 
 def _graph_of(node: ir.Node) -> ir.Graph:

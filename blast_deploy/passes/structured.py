@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,56 @@ from numpy.typing import NDArray
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.identity import LAYER
 from blast_deploy.structures.blast.matrix import BlastMatrix, check_shapes
-from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN, DOMAIN_VERSION, OPERATORS
+from blast_deploy.structures.contract import (
+    BLAST_LINEAR,
+    DOMAIN,
+    DOMAIN_VERSION,
+    OPERATORS,
+    Q_BLAST_LINEAR,
+    Input,
+    Operator,
+)
+from blast_deploy.structures.quantized_blast.matrix import (
+    Activation,
+    QuantizedBlastMatrix,
+    check_activation,
+    check_quantized_shapes,
+)
+
+LAYER_OPERATORS = {operator.name: operator for operator in (BLAST_LINEAR, Q_BLAST_LINEAR)}
+"""The operators that are structured layers of a portable model."""
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How a ``QBlastLinear`` node is quantised; its attributes, the sizes aside.
+
+    Attributes:
+        bits: Of each value of Uq and Vq.
+        u_block_size: Values of a row of Uq that share a scale.
+        v_block_size: Values of a row of Vq that share a scale.
+        activation: Whether X and the inner vector are quantised too.
+    """
+
+    bits: int
+    u_block_size: int
+    v_block_size: int
+    activation: Activation
 
 
 @dataclass(frozen=True)
 class StructuredLayer:
-    """One ``ai.blast::BlastLinear`` node, checked.
+    """One ``ai.blast::BlastLinear`` or ``QBlastLinear`` node, checked.
 
     Attributes:
         name: Unique in the model.
-        node: The node; its inputs are X, U, S, V and bias.
+        node: The node; its inputs are those of the contract.
         out_features: Width m of the output.
         in_features: Width n of the input.
         blocks: b1 and b2.
         rank: r.
-        element_type: Element type of X, Y, the factors and the bias.
+        element_type: Element type of X, Y and the bias, and of factors that are not quantised.
+        quantisation: How it is quantised; None where it is not.
     """
 
     name: str
@@ -37,6 +72,17 @@ class StructuredLayer:
     blocks: tuple[int, int]
     rank: int
     element_type: ir.DataType
+    quantisation: Quantisation | None = None
+
+    @property
+    def operator(self) -> Operator:
+        """Its operator in domain ``ai.blast``."""
+        return LAYER_OPERATORS[self.node.op_type]
+
+    @property
+    def attributes(self) -> dict[str, int | str]:
+        """The node's attributes, the sizes aside."""
+        return asdict(self.quantisation) if self.quantisation is not None else {}
 
     @property
     def dtype(self) -> str:
@@ -53,18 +99,50 @@ class StructuredLayer:
         """The value that the layer gives."""
         return self.node.outputs[0]
 
+    @property
+    def factor_bytes(self) -> int:
+        """Bytes of its factors and their scales in the file, padding included, the bias not."""
+        return sum(_constant(self.node, index, self.name).nbytes for index in self._factors)
+
     def matrix(self) -> BlastMatrix:
-        """Read the factors, at their own dtype (float32 for bfloat16)."""
+        """Read the factors, at their own dtype (float32 for bfloat16, float64 for quantised ones)."""
         return self.matrix_later()()
 
     def matrix_later(self) -> Callable[[], BlastMatrix]:
         """What reads the factors when it is called, even after the layer's node has gone."""
-        u, s, v = (_constant(self.node, index, self.name) for index in (1, 2, 3))
+        if self.quantisation is not None:
+            quantized = self.quantized_later()
+            return lambda: quantized().dequantize()
+        u, s, v = (_constant(self.node, index, self.name) for index in self._factors)
         return lambda: BlastMatrix(_array(u), _array(s), _array(v), self.out_features, self.in_features)
+
+    def quantized_later(self) -> Callable[[], QuantizedBlastMatrix]:
+        """What reads the quantised factors when it is called, even after the layer's node has gone."""
+        if self.quantisation is None:
+            raise InvalidInputError(f"layer {self.name!r} is not quantised; it is {self.node.op_type}")
+        names = [item.name for item in self.operator.inputs]
+        tensors = {names[index]: _constant(self.node, index, self.name) for index in self._factors}
+        return lambda: QuantizedBlastMatrix.from_operator(
+            {name: _array(tensor) for name, tensor in tensors.items()},
+            self.attributes,
+            self.out_features,
+            self.in_features,
+        )
 
     def bias(self) -> NDArray[Any]:
         """Read the bias (out_features,), at its own dtype (float32 for bfloat16)."""
-        return _array(_constant(self.node, 4, self.name))
+        return _array(_constant(self.node, len(self.node.inputs) - 1, self.name))
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Read all constant inputs by their names in the contract, 4 bits in int8."""
+        names = [item.name for item in self.operator.inputs]
+        return {
+            names[index]: _array(_constant(self.node, index, self.name)) for index in range(1, len(names))
+        }
+
+    @property
+    def _factors(self) -> range:
+        return range(1, len(self.node.inputs) - 1)
 
 
 def structured_layers(model: ir.Model) -> tuple[StructuredLayer, ...]:
@@ -80,7 +158,7 @@ def structured_layers(model: ir.Model) -> tuple[StructuredLayer, ...]:
             in it, a layer whose factors are not constant or do not fit together, or a name twice.
     """
     _check_functions(model)
-    layers = tuple(_layer(node) for node in _blast_nodes(model) if node.op_type == BLAST_LINEAR.name)
+    layers = tuple(_layer(node) for node in _blast_nodes(model) if node.op_type in LAYER_OPERATORS)
     names = [layer.name for layer in layers]
     for name in names:
         if names.count(name) > 1:
@@ -126,8 +204,8 @@ def _blast_nodes(model: ir.Model) -> list[ir.Node]:
 
 def _check_functions(model: ir.Model) -> None:
     for function in model.functions.values():
-        if (function.domain, function.name) == (DOMAIN, BLAST_LINEAR.name):
-            _check_body(function)
+        if function.domain == DOMAIN and function.name in LAYER_OPERATORS:
+            _check_body(function, LAYER_OPERATORS[function.name])
         if any(node.domain == DOMAIN for node in function.all_nodes()):
             raise InvalidInputError(
                 f"function {function.domain}::{function.name} calls operators of domain {DOMAIN}, where they "
@@ -135,9 +213,9 @@ def _check_functions(model: ir.Model) -> None:
             )
 
 
-def _check_body(function: ir.Function) -> None:
+def _check_body(function: ir.Function, operator: Operator) -> None:
     found = len(function.inputs), len(function.outputs)
-    needed = len(BLAST_LINEAR.inputs), len(BLAST_LINEAR.outputs)
+    needed = len(operator.inputs), len(operator.outputs)
     if found != needed:
         raise InvalidInputError(
             f"the body of {DOMAIN}::{function.name} must take {needed[0]} values and give {needed[1]} "
@@ -147,38 +225,90 @@ def _check_body(function: ir.Function) -> None:
 
 def _layer(node: ir.Node) -> StructuredLayer:
     name = node.metadata_props.get(LAYER) or node.name or node.outputs[0].name or ""
-    if len(node.inputs) != len(BLAST_LINEAR.inputs):
+    inputs = LAYER_OPERATORS[node.op_type].inputs
+    if len(node.inputs) != len(inputs):
         raise InvalidInputError(
-            f"layer {name!r} must have {len(BLAST_LINEAR.inputs)} inputs (got {len(node.inputs)}); "
+            f"layer {name!r} must have {len(inputs)} inputs (got {len(node.inputs)}); "
             "give zeros where it has no bias"
         )
     if len(node.outputs) != 1:
         raise InvalidInputError(f"layer {name!r} must have one output (got {len(node.outputs)})")
     _given(node, 0, name)
     out_features, in_features = (_size(node, each, name) for each in ("out_features", "in_features"))
-    u, s, v, bias = (_constant(node, index, name) for index in (1, 2, 3, 4))
-    shapes = [tuple(tensor.shape.numpy()) for tensor in (u, s, v, bias)]
+    tensors = {item.name: _constant(node, index, name) for index, item in enumerate(inputs) if index}
+    shapes = {each: tuple(tensor.shape.numpy()) for each, tensor in tensors.items()}
+    quantisation = _quantisation(node, name) if node.op_type == Q_BLAST_LINEAR.name else None
     try:
-        check_shapes(shapes[0], shapes[1], shapes[2], out_features, in_features)
+        if quantisation is None:
+            check_shapes(shapes["U"], shapes["S"], shapes["V"], out_features, in_features)
+        else:
+            check_quantized_shapes(
+                {each.lower(): shape for each, shape in shapes.items()},
+                out_features,
+                in_features,
+                quantisation.bits,
+                (quantisation.u_block_size, quantisation.v_block_size),
+            )
     except InvalidInputError as error:
         raise InvalidInputError(f"layer {name!r} is no BLAST layer: {error}") from error
-    if shapes[3] != (out_features,):
-        raise InvalidInputError(f"bias of layer {name!r} must be ({out_features},) (got {shapes[3]})")
-    dtypes = {tensor.dtype for tensor in (u, s, v, bias)}
-    if len(dtypes) != 1 or not dtypes <= _FLOATS:
-        found = ", ".join(sorted(dtype.name for dtype in dtypes))
-        raise InvalidInputError(f"factors and bias of layer {name!r} must share one float type (got {found})")
-    blocks = shapes[0][0], shapes[2][0]
-    return StructuredLayer(name, node, out_features, in_features, blocks, shapes[0][2], u.dtype)
+    if shapes["bias"] != (out_features,):
+        raise InvalidInputError(f"bias of layer {name!r} must be ({out_features},) (got {shapes['bias']})")
+    element_type = _element_type(tensors, inputs, quantisation, name)
+    left, right = [shapes[each] for each in (("U", "V") if quantisation is None else ("Uq", "Vq"))]
+    return StructuredLayer(
+        name, node, out_features, in_features, (left[0], right[0]), left[2], element_type, quantisation
+    )
+
+
+def _quantisation(node: ir.Node, name: str) -> Quantisation:
+    bits, u_block_size, v_block_size = (
+        _size(node, each, name) for each in ("bits", "u_block_size", "v_block_size")
+    )
+    found = node.attributes.get("activation")
+    if found is None or found.type != ir.AttributeType.STRING or found.is_ref():
+        raise InvalidInputError(f"layer {name!r} must have the text attribute activation")
+    activation: Any = found.as_string()
+    try:
+        check_activation(activation)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"layer {name!r} is no BLAST layer: {error}") from error
+    return Quantisation(bits, u_block_size, v_block_size, activation)
 
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16}
+_INTEGERS = {8: ir.DataType.INT8, 4: ir.DataType.INT4}
+
+
+def _element_type(
+    tensors: dict[str, ir.TensorProtocol],
+    inputs: tuple[Input, ...],
+    quantisation: Quantisation | None,
+    name: str,
+) -> ir.DataType:
+    """The float type that a layer's tensors share, those of integers found right."""
+    kinds = {item.name: item.type for item in inputs}
+    floats = {tensor.dtype for each, tensor in tensors.items() if kinds[each] == "T"}
+    allowed = _FLOATS if quantisation is None else {ir.DataType.FLOAT}
+    if len(floats) != 1 or not floats <= allowed:
+        found = ", ".join(sorted(dtype.name for dtype in floats))
+        needed = "share one float type" if quantisation is None else "be FLOAT"
+        raise InvalidInputError(f"factors and bias of layer {name!r} must {needed} (got {found})")
+    for each, tensor in tensors.items():
+        if quantisation is None or kinds[each] == "T":
+            continue
+        integer = _INTEGERS[quantisation.bits] if kinds[each] == "Q" else ir.DataType.INT8
+        if tensor.dtype != integer:
+            raise InvalidInputError(
+                f"{each} of layer {name!r} must be {integer.name} for {quantisation.bits} bits "
+                f"(got {tensor.dtype.name})"
+            )
+    return floats.pop()
 
 
 def _given(node: ir.Node, index: int, layer: str) -> ir.Value:
     value = node.inputs[index]
     if value is None:
-        raise InvalidInputError(f"input {BLAST_LINEAR.inputs[index].name} of layer {layer!r} is missing")
+        raise InvalidInputError(f"input {_input_name(node, index)} of layer {layer!r} is missing")
     return value
 
 
@@ -187,10 +317,14 @@ def _constant(node: ir.Node, index: int, layer: str) -> ir.TensorProtocol:
     tensor = None if value.is_graph_input() else ir.convenience.get_const_tensor(value)
     if tensor is None:
         raise InvalidInputError(
-            f"{BLAST_LINEAR.inputs[index].name} of layer {layer!r} must be a constant "
+            f"{_input_name(node, index)} of layer {layer!r} must be a constant "
             f"(got {value.name!r}, which is computed or fed); fold constants before compiling"
         )
     return tensor
+
+
+def _input_name(node: ir.Node, index: int) -> str:
+    return LAYER_OPERATORS[node.op_type].inputs[index].name
 
 
 def _size(node: ir.Node, attribute: str, layer: str) -> int:
@@ -201,5 +335,7 @@ def _size(node: ir.Node, attribute: str, layer: str) -> int:
 
 
 def _array(tensor: ir.TensorProtocol) -> NDArray[Any]:
+    """Read a tensor; what NumPy lacks comes in the next wider type of its kind."""
     array: NDArray[Any] = tensor.numpy()
-    return array.astype(np.float32) if tensor.dtype == ir.DataType.BFLOAT16 else array
+    wider = {ir.DataType.BFLOAT16: np.float32, ir.DataType.INT4: np.int8}.get(tensor.dtype)
+    return array if wider is None else array.astype(wider)

@@ -191,6 +191,10 @@ DENSE_LINEAR_PACKED = Operator(
 
 QUANTISATION_GROUP = 32
 """Values that ``QBlastLinear`` quantises together where it quantises X and the inner vector."""
+QUANTISATION_LEVELS = 127
+"""The greatest magnitude of a group becomes this integer."""
+SMALLEST_GREATEST = 1e-30
+"""A group whose greatest magnitude is less becomes zeros."""
 
 Q_BLAST_LINEAR = Operator(
     name="QBlastLinear",
@@ -228,10 +232,11 @@ Q_BLAST_LINEAR = Operator(
     kernel_types=(),
     portable=True,
     doc="BlastLinear with U = Uq * U_scale and V = Vq * V_scale, each block by its scale. Where activation "
-    "is int8, X_j and w_i = sum_j S_ij * (V_j X_j) are replaced by what their values become in groups "
-    f"of {QUANTISATION_GROUP} from the first on: with a the greatest magnitude of a group, each value x by "
-    "round(x * (127 / a)) * (a / 127), halves to even, or 0 where a < 1e-30; a group that holds NaN or "
-    "infinity by NaN. Integer products are exact.",
+    "is int8, X_j and w_i = sum_j S_ij * (V_j X_j) are replaced by what their "
+    f"{QUANTISATION_GROUP} values from each multiple of {QUANTISATION_GROUP} on become: with a the greatest "
+    f"magnitude of a group, each value x by round(x * ({QUANTISATION_LEVELS} / a)) * "
+    f"(a / {QUANTISATION_LEVELS}), halves to even, or 0 where a < {SMALLEST_GREATEST}; a group that holds "
+    "NaN or infinity by NaN. Integer products are exact.",
     opset=21,
     quantised_types=("int8", "int4"),
 )
