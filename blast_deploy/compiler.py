@@ -178,13 +178,10 @@ def _write_reference(model: PortableModel, samples: tuple[Sample, ...], folder: 
     reference.save(Reference(model.sha256, samples), path)
     if not model.layers:
         return
-    factors = []
-    for layer in model.layers:
-        matrix = layer.matrix()
-        tensors = {"U": matrix.u, "S": matrix.s, "V": matrix.v, "bias": layer.bias()}
-        factors.append(
-            LayerFactors(layer.name, layer.node.op_type, layer.out_features, layer.in_features, tensors)
-        )
+    factors = (
+        LayerFactors(layer.name, layer.node.op_type, layer.out_features, layer.in_features, layer.tensors())
+        for layer in model.layers
+    )
     save_factors(factors, folder / artifact.FACTORS)
 
 

@@ -16,7 +16,7 @@ from blast_deploy.passes.name_layers import NameLayers
 from blast_deploy.passes.seal import break_seal
 from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
-from blast_deploy.planning.layer import LinearLayer, blast_layer
+from blast_deploy.planning.layer import LinearLayer, blast_layer, gblr_layer
 from blast_deploy.results import Form, TensorSpec
 
 
@@ -74,6 +74,15 @@ def read_portable(path: str | Path) -> PortableModel:
 
 def linear_layer(layer: StructuredLayer) -> LinearLayer:
     """What the planner needs to know of a structured layer."""
+    if layer.intervals is not None:
+        return gblr_layer(
+            layer.name,
+            dtype=layer.dtype,
+            out_features=layer.out_features,
+            in_features=layer.in_features,
+            components=layer.intervals.components,
+            values=(layer.intervals.u_values, layer.intervals.v_values),
+        )
     return blast_layer(
         layer.name,
         dtype=layer.dtype,
@@ -110,14 +119,16 @@ def sizes(model: PortableModel) -> tuple[Size, Size]:
 
 
 def _size_as(form: Form, model: PortableModel) -> Size:
-    factors = {_name(value) for layer in model.layers for value in layer.node.inputs[1:4]}
+    factors = {_name(value) for layer in model.layers for value in layer.node.inputs[1:-1]}
     initializers = model.graph.graph.initializers
     rest = [value.const_value for name, value in initializers.items() if name not in factors]
     tensors = [tensor for tensor in rest if tensor is not None]
     works = [(linear_layer(layer).work[form], numpy_dtype(layer.dtype).itemsize) for layer in model.layers]
     return Size(
         parameters=sum(tensor.size for tensor in tensors) + sum(work.weights for work, _ in works),
-        bytes=sum(tensor.nbytes for tensor in tensors) + sum(work.weights * width for work, width in works),
+        bytes=sum(tensor.nbytes for tensor in tensors)
+        + sum(work.weights * width for work, width in works)
+        + (sum(layer.index_bytes for layer in model.layers) if form == "kernel" else 0),
         flops_per_row=_plain_flops(model.graph) + sum(work.flops_per_row for work, _ in works),
     )
 

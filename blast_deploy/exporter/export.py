@@ -16,6 +16,7 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Axes
 from blast_deploy.exporter.check import check_file, check_outputs
 from blast_deploy.exporter.densify import multiply_out
+from blast_deploy.exporter.freeze import freeze_structures
 from blast_deploy.exporter.output import check_output, staged_files
 from blast_deploy.exporter.source import Source, from_family, from_folder, from_module
 from blast_deploy.exporter.translate import translate
@@ -55,9 +56,10 @@ def export(
 ) -> ExportResult:
     """Export a model folder, or any torch module, to ONNX.
 
-    Each ``BlastLinear`` becomes one ``ai.blast::BlastLinear`` node, named after the module, whose meaning the
-    file carries as a function of standard operators. Beside ``model.onnx`` lies ``model.reference.npz``: the
-    sample inputs and what the module gives for them in float64. Weights of more than 1.5 GiB go to
+    Each ``BlastLinear`` becomes one ``ai.blast::BlastLinear`` node and each ``GblrLinear`` one ``GblrLinear``
+    node, named after the module, whose meaning the file carries as a function of standard operators. A
+    ``GaudiGblrLinear`` is frozen as it is in evaluation. Beside ``model.onnx`` lies ``model.reference.npz``:
+    the sample inputs and what the module gives for them in float64. Weights of more than 1.5 GiB go to
     ``model.onnx.data``. The caller's module is never changed.
 
     Args:
@@ -115,7 +117,8 @@ def export(
 
 
 def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Steps) -> ExportResult:
-    module = multiply_out(source.module) if dense else source.module
+    frozen = freeze_structures(source.module)
+    module = multiply_out(frozen) if dense else frozen
     for sample in source.samples:
         source.call.replaced(sample, lambda tensor: tensor)
     steps.next()

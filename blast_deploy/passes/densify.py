@@ -1,4 +1,4 @@
-"""BLAST layers to dense ones."""
+"""Structured layers to dense ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blast_deploy.passes.structured import StructuredLayer, select, structured_l
 
 
 class Densify(ir.passes.InPlacePass):
-    """Multiply ``BlastLinear`` nodes out: a MatMul with ``<layer>.weight`` (in, out) and an Add of the bias.
+    """Multiply structured layers out: a MatMul with ``<layer>.weight`` (in, out) and an Add of the bias.
 
     The MatMul has the layer's name. A bias of zeros is left out.
     """
@@ -36,15 +36,15 @@ class Densify(ir.passes.InPlacePass):
 
 
 def _densify(layer: StructuredLayer) -> None:
-    matrix, dtype = layer.matrix_later(), layer.element_type
+    dense, dtype = layer.dense_later(), layer.element_type
     shape = layer.in_features, layer.out_features
     weight = add_initializer(
-        layer, "weight", dtype, shape, lambda: np.ascontiguousarray(matrix().dense().T.astype(dtype.numpy()))
+        layer, "weight", dtype, shape, lambda: np.ascontiguousarray(dense().T.astype(dtype.numpy()))
     )
     operands = [layer.input, weight]
     product = ir.node("MatMul", operands, name=layer.name)
     nodes = [product]
     if layer.bias().any():
         product.outputs[0].name = f"{layer.name}/product"
-        nodes.append(ir.node("Add", [product.outputs[0], layer.node.inputs[4]], name=f"{layer.name}/bias"))
+        nodes.append(ir.node("Add", [product.outputs[0], layer.node.inputs[-1]], name=f"{layer.name}/bias"))
     replace_layer(layer, nodes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from blast_deploy.results import Form
 from blast_deploy.structures.blast import forms
 from blast_deploy.structures.blast.forms import FormWork
+from blast_deploy.structures.gblr import forms as gblr_forms
 
 RowRange = tuple[int, int]
 """Fewest and most rows (the product of the leading axes of a layer's input)."""
@@ -48,4 +49,20 @@ def blast_layer(
         in_features=in_features,
         description=f"{blocks[0]} x {blocks[1]} blocks of rank {rank}",
         work={form: forms.work(form, out_features, in_features, blocks, rank) for form in forms.FORMS},
+    )
+
+
+def gblr_layer(
+    name: str, *, dtype: str, out_features: int, in_features: int, components: int, values: tuple[int, int]
+) -> LinearLayer:
+    """Describe a GBLR layer of so many left and right values to the planner."""
+    sizes = out_features, in_features, components
+    return LinearLayer(
+        name=name,
+        operator="GblrLinear",
+        dtype=dtype,
+        out_features=out_features,
+        in_features=in_features,
+        description=gblr_forms.describe(*sizes, values),
+        work={form: gblr_forms.work(form, *sizes, values) for form in forms.FORMS},
     )

@@ -38,7 +38,10 @@ def layer_tolerance(
     inputs = {"X": rows} if residual is None else {"X": rows, "residual": residual}
     if dtype == "bfloat16":
         inputs = {name: array.astype(np.float32) for name, array in inputs.items()}
-        tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+        tensors = {
+            name: tensor if tensor.dtype.kind == "i" else tensor.astype(np.float32)
+            for name, tensor in tensors.items()
+        }
     model = single_layer_model(layer.operator, tensors, layer.out_features, layer.in_features, epilogue)
     serialised = model.SerializeToString()
     del model  # or a large layer's factors would be in memory once more

@@ -32,6 +32,8 @@ class FormWork:
         rows_at_once: Rows that cost as much together as one of them alone.
         blocks: Blocks of the outer factors, each of which is a product of its own.
         padding: Zeros that are read, and for each row calculated with, beside the weights.
+        products: Dense products that follow each other where the form is nothing but such: then the time
+            model takes the constants of the dense form for each. 0 for any other form.
     """
 
     weights: int
@@ -40,6 +42,7 @@ class FormWork:
     rows_at_once: int = 1
     blocks: int = 0
     padding: int = 0
+    products: int = 0
 
 
 def work(form: Form, out_features: int, in_features: int, blocks: tuple[int, int], rank: int) -> FormWork:

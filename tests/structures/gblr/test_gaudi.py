@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from structures import learned_intervals
+from gblr_models import learned_intervals
 from torch import nn
 
 from blast_deploy.errors import InvalidInputError

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from structures import ODD, learned, odd, random
+from gblr_models import ODD, learned, odd, random
 
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.gblr.module import GblrLinear, gblr_linear
