@@ -106,7 +106,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize("name", ["BlastLinear", "compress", "export", "load", "replace_linear", "save"])
+@pytest.mark.parametrize(
+    "name", ["BlastLinear", "GaudiGblrLinear", "compress", "export", "load", "replace_linear", "save"]
+)
 def test_what_needs_torch_says_so_where_it_is_missing(name: str) -> None:
     code = f"import sys; sys.modules['torch'] = None; import blast_deploy; blast_deploy.{name}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

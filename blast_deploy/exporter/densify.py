@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from blast_deploy.exporter.freeze import replace_layers
-from blast_deploy.structures.blast.module import BlastLinear
+from blast_deploy.structures.blast.module import BlastLinear, replace_layers
 from blast_deploy.structures.gblr.module import GblrLinear
 
 
@@ -14,7 +13,7 @@ def multiply_out(module: nn.Module) -> nn.Module:
     """Replace every structured layer by an ``nn.Linear``, in place; a layer at two names stays one.
 
     Args:
-        module: Its structures are frozen; see ``freeze.py``.
+        module: Its structures are frozen; see ``GaudiGblrLinear``.
 
     Returns:
         ``module``, or its replacement if it is itself a structured layer.

@@ -16,7 +16,6 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Axes
 from blast_deploy.exporter.check import check_file, check_outputs
 from blast_deploy.exporter.densify import multiply_out
-from blast_deploy.exporter.freeze import freeze_structures
 from blast_deploy.exporter.output import check_output, staged_files
 from blast_deploy.exporter.source import Source, from_family, from_folder, from_module
 from blast_deploy.exporter.translate import translate
@@ -26,6 +25,7 @@ from blast_deploy.passes.seal import seal
 from blast_deploy.passes.structured import structured_layers
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import ExportResult, TensorSpec
+from blast_deploy.structures.gblr.gaudi import freeze
 
 EMBEDDED_LIMIT = 3 << 29
 """Bytes of weights (1.5 GiB) above which they go to a file of their own: protobuf ends at 2 GiB."""
@@ -117,7 +117,7 @@ def export(
 
 
 def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Steps) -> ExportResult:
-    frozen = freeze_structures(source.module)
+    frozen = freeze(source.module)
     module = multiply_out(frozen) if dense else frozen
     for sample in source.samples:
         source.call.replaced(sample, lambda tensor: tensor)

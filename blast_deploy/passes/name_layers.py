@@ -58,8 +58,8 @@ class NameLayers(ir.passes.InPlacePass):
 
 
 def _module_name(node: ir.Node) -> str:
-    parameters = LAYER_OPERATORS[node.op_type].inputs[1:]
-    factors = list(zip(parameters[:-1], node.inputs[1:], strict=False))
+    # The bias too: layers whose components are all dead have nothing else of their own.
+    factors = list(zip(LAYER_OPERATORS[node.op_type].inputs[1:], node.inputs[1:], strict=False))
     own = [pair for pair in factors if pair[1] is not None and len(pair[1].uses()) == 1]
     for parameter, factor in own or factors[:1]:
         name = (factor.name if factor is not None else None) or ""

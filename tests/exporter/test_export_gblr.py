@@ -101,3 +101,14 @@ def test_odd_structures_export(name: str, dtype: type, tmp_path: Path) -> None:
     tolerance = 8 * np.finfo(dtype).eps
     expected = module(x).detach().numpy()
     np.testing.assert_allclose(run(tmp_path / "model.onnx", x), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_layers_without_components_keep_their_names(tmp_path: Path) -> None:
+    """torch's exporter lets equal constants be one, so that only the biases tell such layers apart."""
+    module = nn.Sequential(*(GaudiGblrLinear(6, 6) for _ in range(2)))
+    with torch.no_grad():
+        for layer in module:
+            layer.u_width.zero_()
+            layer.bias.normal_()
+    result = bd.export(module, torch.randn(2, 6), tmp_path / "model.onnx")
+    assert result.structured_layers == ("0", "1")

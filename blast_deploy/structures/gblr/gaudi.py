@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.structures.blast.module import replace_layers
 from blast_deploy.structures.gblr.intervals import IntervalFactor, covering_intervals
 from blast_deploy.structures.gblr.mask import (
     evaluation_mask,
@@ -227,6 +228,18 @@ class GaudiGblrLinear(nn.Module):
         rows = masked.flatten(0, 1).cpu()
         rows = rows.float() if rows.dtype == torch.bfloat16 else rows
         return rows.numpy(), np.repeat(starts % size, rank), np.repeat(counts, rank)
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Replace every :class:`GaudiGblrLinear` by the layer of fixed intervals that it has become, in place.
+
+    The model then computes, in training and in evaluation, what it computed in evaluation, and can be saved;
+    its values can still be trained.
+
+    Returns:
+        ``module``, or its replacement if it is itself such a layer.
+    """
+    return replace_layers(module, (GaudiGblrLinear,), GaudiGblrLinear.frozen)
 
 
 class SigmaAnnealing:

@@ -284,7 +284,11 @@ class GblrLinear(nn.Module):
         return layer
 
     def matrix(self) -> GblrMatrix:
-        """Copy the weight out as NumPy factors at the parameters' dtype (float32 for bfloat16)."""
+        """Copy the weight out as NumPy factors at the parameters' dtype (float32 for bfloat16).
+
+        Raises:
+            InvalidInputError: If the tensors that were loaded do not fit together.
+        """
         u = IntervalFactor(_array(self.u), _array(self.u_start), _array(self.u_width), self.out_features)
         v = IntervalFactor(_array(self.v), _array(self.v_start), _array(self.v_width), self.in_features)
         return GblrMatrix(u, v)
