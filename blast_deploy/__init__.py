@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from blast_deploy.exporter.export import export
     from blast_deploy.inspection import inspect
     from blast_deploy.native import library_path
+    from blast_deploy.quantizer import quantize
     from blast_deploy.reporting.report import report
     from blast_deploy.runner import open
     from blast_deploy.structures.blast.module import BlastLinear, replace_linear
@@ -44,6 +45,7 @@ _HOMES = {
     "list_targets": "blast_deploy.targets",
     "load": "blast_deploy.checkpoints.folder",
     "open": "blast_deploy.runner",
+    "quantize": "blast_deploy.quantizer",
     "replace_linear": "blast_deploy.structures.blast.module",
     "report": "blast_deploy.reporting.report",
     "save": "blast_deploy.checkpoints.folder",
@@ -67,6 +69,7 @@ __all__ = [
     "list_targets",
     "load",
     "open",
+    "quantize",
     "replace_linear",
     "report",
     "save",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -99,6 +99,7 @@ class LayerRecord:
         in_features: Width of its input.
         description: The structure's own sizes, in words.
         parameters: Stored weights, bias excluded.
+        attributes: Its operator's attributes, the sizes aside.
     """
 
     name: str
@@ -108,6 +109,7 @@ class LayerRecord:
     in_features: int
     description: str
     parameters: int
+    attributes: dict[str, int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

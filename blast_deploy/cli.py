@@ -106,6 +106,43 @@ def export(
     tables.print_export(result)
 
 
+@app.command(epilog="Example: blast-deploy quantize minilm-50.onnx -o minilm-50-int8.onnx --precision int8")
+def quantize(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Portable ONNX file.")],
+    output: Output,
+    precision: Annotated[str, typer.Option(help="Of the factors: int8 or int4.")] = "int8",
+    activation: Annotated[
+        str, typer.Option(help="int8: quantise what enters the layers too; float: do not.")
+    ] = "int8",
+    max_error: Annotated[
+        float | None,
+        typer.Option(help="What a layer may lose, relative; 0.025 for int8 and 0.2 for int4 by default."),
+    ] = None,
+    block_size: Annotated[int, typer.Option(help="Of int4: values that share a scale, 32 or 64.")] = 32,
+    samples: Annotated[
+        Path | None, typer.Option(metavar="INPUTS.npz", help="Inputs to choose the integers by.")
+    ] = None,
+    force: Force = False,
+    json: Json = None,
+) -> None:
+    """Quantise the structured layers of a portable ONNX file; those that lose too much stay as they are."""
+    check_file(json, force=force, others=[output])
+    with track() as progress:
+        result = bd.quantize(
+            model,
+            output,
+            precision=precision,
+            activation=activation,
+            max_error=max_error,
+            block_size=block_size,
+            samples=samples,
+            force=force,
+            progress=progress,
+        )
+    write_file(result, json)
+    tables.print_quantization(result)
+
+
 @app.command(epilog="Example: blast-deploy compile minilm-50.onnx --target cpu-native -o minilm-50-cpu")
 def compile(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Portable ONNX file.")],
@@ -114,7 +151,7 @@ def compile(
     shape: Annotated[
         str | None, typer.Option(help="Sizes to plan for, such as batch=1,sequence=16:128.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="Of the weights.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Of the structured weights: fp32, int8 or int4.")] = "fp32",
     samples: Annotated[
         Path | None, typer.Option(metavar="INPUTS.npz", help="More inputs to judge by.")
     ] = None,

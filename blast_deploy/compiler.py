@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from blast_deploy.backends.contract import Lowered
 from blast_deploy.backends.registry import load_backend
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.factors import LayerFactors, save_factors
+from blast_deploy.model_files import write_model
 from blast_deploy.planning.layer import RowRange
 from blast_deploy.planning.planner import plan as plan_layers
 from blast_deploy.planning.shape import layer_rows, parse_shape
@@ -25,9 +27,10 @@ from blast_deploy.portable import (
     read_portable,
     sizes,
 )
+from blast_deploy.quantization import BITS, Settings, entering_rows, quantize_model
 from blast_deploy.reference import Reference, Sample
-from blast_deploy.results import CompileResult, Epilogue, Plan
-from blast_deploy.samples import gather_samples
+from blast_deploy.results import CompileResult, Epilogue, LayerQuantization, Plan
+from blast_deploy.samples import gather_samples, read_inputs
 from blast_deploy.staging import check_output, staged_folder
 from blast_deploy.stock import nearby, run_stock
 from blast_deploy.targets import Target, load_target
@@ -42,6 +45,7 @@ _STEPS = (
     "lower",
     "write the manifest",
 )
+PRECISIONS = ("fp32", *BITS)
 _LIBRARIES = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 
 
@@ -64,8 +68,9 @@ def compile(
         output: The artifact folder to make.
         shape: Sizes of the dynamic axes to plan for, such as ``batch=1,sequence=16:128``; an axis that is
             not named may be 1 to 128. The artifact takes other sizes too, without the plan's promise.
-        precision: Of the weights; only ``fp32``, which leaves the model's own element types as they are.
-        samples: An ``.npz`` of further inputs to judge the artifact by.
+        precision: Of the structured layers' weights: ``fp32`` leaves the model's own element types as they
+            are, ``int8`` and ``int4`` quantise as ``quantize`` does, with its usual settings.
+        samples: An ``.npz`` of further inputs to judge the artifact by, and to choose integers by.
         force: Replace an artifact that is there.
         progress: Called with steps done, steps in all and what comes next.
 
@@ -78,8 +83,8 @@ def compile(
         UnsupportedMachineError: If this machine cannot compile for the target.
     """
     steps = _announce(progress)
-    if precision != "fp32":
-        raise InvalidInputError(f"precision must be fp32 (got {precision!r}); others are not offered yet")
+    if precision not in PRECISIONS:
+        raise InvalidInputError(f"precision must be one of {', '.join(PRECISIONS)} (got {precision!r})")
     loaded = load_target(target)
     check_output(Path(output), own_files=artifact.own_files, force=force)
     obstacle = load_backend(loaded.backend).compile_obstacle(loaded)
@@ -90,14 +95,35 @@ def compile(
     axes = parse_shape(shape, portable.axes)
     next(steps)
     gathered = gather_samples(portable, samples)
-    next(steps)
-    plan = _plan(portable, loaded, axes)
-    next(steps)
-    tolerances = derive_tolerances(portable, gathered)
-    with staged_folder(Path(output), own_files=artifact.own_files, force=force) as folder:
+    source = Source(portable.path.name, portable.sha256, portable.path.stat().st_size)
+    layers: tuple[LayerQuantization, ...] = ()
+    with contextlib.ExitStack() as stack:
+        if precision in BITS:
+            settings = Settings(precision)
+            portable, layers = stack.enter_context(_quantized(portable, settings, gathered, samples))
         next(steps)
-        manifest = _write(portable, loaded, plan, axes, gathered, tolerances, folder, steps)
-    return CompileResult(Path(output), loaded.name, manifest.plan, manifest.deployed_bytes)
+        plan = _plan(portable, loaded, axes)
+        next(steps)
+        tolerances = derive_tolerances(portable, gathered)
+        folder = stack.enter_context(staged_folder(Path(output), own_files=artifact.own_files, force=force))
+        next(steps)
+        judged = _Judged(source, precision, gathered, tolerances)
+        manifest = _write(portable, loaded, plan, axes, judged, folder, steps)
+    return CompileResult(Path(output), loaded.name, manifest.plan, manifest.deployed_bytes, layers)
+
+
+@contextlib.contextmanager
+def _quantized(
+    model: PortableModel, settings: Settings, samples: tuple[Sample, ...], own: str | Path | None
+) -> Iterator[tuple[PortableModel, tuple[LayerQuantization, ...]]]:
+    """Give a quantised copy of a portable model, in a temporary file, and what became of its layers."""
+    judged = entering_rows(model.path, [sample.inputs for sample in samples])
+    seen = None if own is None else entering_rows(model.path, read_inputs(Path(own)))
+    layers = quantize_model(model, settings, judged, seen)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / model.path.name
+        write_model(model.graph, path)
+        yield read_portable(path), layers
 
 
 def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[str, Tolerance]:
@@ -127,13 +153,22 @@ def _plan(model: PortableModel, target: Target, axes: dict[str, RowRange]) -> Pl
     return plan_layers(layers, target, rows)
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What an artifact comes from, and what it is judged by."""
+
+    source: Source
+    precision: str
+    samples: tuple[Sample, ...]
+    tolerances: dict[str, Tolerance]
+
+
 def _write(
     model: PortableModel,
     target: Target,
     plan: Plan,
     axes: dict[str, RowRange],
-    samples: tuple[Sample, ...],
-    tolerances: dict[str, Tolerance],
+    judged: _Judged,
     folder: Path,
     steps: Iterator[None],
 ) -> Manifest:
@@ -141,7 +176,7 @@ def _write(
     # The model changes in lowering: what is told of it comes first.
     size, dense_size = sizes(model)
     records = tuple(map(layer_record, model.layers))
-    _write_reference(model, samples, folder)
+    _write_reference(model, judged, folder)
     lowered = load_backend(target.backend).lower(model.graph, plan, target, folder)
     next(steps)
     roles: dict[str, Role] = {artifact.SAMPLES: "reference", **lowered.files}
@@ -152,9 +187,9 @@ def _write(
         format_version=artifact.FORMAT_VERSION,
         tool=f"{artifact.TOOL}{__version__}",
         libraries=_library_versions(),
-        source=Source(model.path.name, model.sha256, model.path.stat().st_size),
+        source=judged.source,
         target=target,
-        precision="fp32",
+        precision=judged.precision,
         operators=_operators(lowered),
         inputs=model.inputs,
         outputs=model.outputs,
@@ -164,24 +199,26 @@ def _write(
         deployed_bytes=sum(file.bytes for file in files if file.role != "reference"),
         layers=records,
         plan=_as_lowered(plan, lowered),
-        tolerance=tolerances,
-        samples=len(samples),
+        tolerance=judged.tolerances,
+        samples=len(judged.samples),
         files=files,
     )
     (folder / artifact.MANIFEST).write_bytes(artifact.encode(manifest))
     return manifest
 
 
-def _write_reference(model: PortableModel, samples: tuple[Sample, ...], folder: Path) -> None:
+def _write_reference(model: PortableModel, judged: _Judged, folder: Path) -> None:
     path = folder / artifact.SAMPLES
     path.parent.mkdir()
-    reference.save(Reference(model.sha256, samples), path)
+    reference.save(Reference(judged.source.sha256, judged.samples), path)
     if not model.layers:
         return
-    factors = (
-        LayerFactors(layer.name, layer.node.op_type, layer.out_features, layer.in_features, layer.tensors())
-        for layer in model.layers
-    )
+    factors = []
+    for layer in model.layers:
+        sizes = layer.out_features, layer.in_features
+        factors.append(
+            LayerFactors(layer.name, layer.operator.name, *sizes, layer.tensors(), layer.attributes)
+        )
     save_factors(factors, folder / artifact.FACTORS)
 
 

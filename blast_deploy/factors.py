@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,11 @@ def load_factors(
     return LayerFactors(name, operator, out_features, in_features, tensors, attributes or {})
 
 
+def stored_dtype(operator: str, tensor: str, dtype: str) -> str:
+    """The element type that a tensor is kept in, where the layer's own is ``dtype``; 4 bits are in int8."""
+    return _INTEGERS[operator].get(tensor, dtype)
+
+
 def layer_names(path: Path) -> frozenset[str]:
     """Names of the layers whose tensors a file holds; none where there is no file.
 
@@ -138,8 +143,24 @@ def _gblr(layer: LayerFactors, x: NDArray[Any]) -> NDArray[np.float64]:
     return GblrMatrix(left, right).apply(x, bias)
 
 
+def quantises_activations(layer: LayerFactors) -> bool:
+    """Whether a layer quantises what enters it, so that its truth is exact in integers alone."""
+    return layer.operator == Q_BLAST_LINEAR.name and layer.attributes.get("activation") == "int8"
+
+
+def without_quantised_activations(layer: LayerFactors) -> LayerFactors:
+    """The layer with its factors quantised and nothing else."""
+    return replace(layer, attributes={**layer.attributes, "activation": "float"})
+
+
 _TENSORS = {
     operator.name: tuple(item.name for item in operator.inputs[1:])
+    for operator in (BLAST_LINEAR, Q_BLAST_LINEAR, GBLR_LINEAR)
+}
+_INTEGERS = {
+    operator.name: {
+        item.name: "int8" if item.type == "Q" else item.type for item in operator.inputs if item.type != "T"
+    }
     for operator in (BLAST_LINEAR, Q_BLAST_LINEAR, GBLR_LINEAR)
 }
 _TRUTHS: dict[str, Callable[[LayerFactors, NDArray[Any]], NDArray[np.float64]]] = {

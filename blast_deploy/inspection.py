@@ -187,7 +187,6 @@ def _folder(path: Path) -> Inspection:
 
 
 def _layer(layer: LinearLayer) -> InspectedLayer:
-    dense = layer.work["dense"].weights
     return InspectedLayer(
         name=layer.name,
         operator=layer.operator,
@@ -195,8 +194,8 @@ def _layer(layer: LinearLayer) -> InspectedLayer:
         out_features=layer.out_features,
         in_features=layer.in_features,
         description=layer.description,
-        parameters=layer.work["kernel"].weights,
-        dense_parameters=dense,
+        parameters=layer.weights,
+        dense_parameters=layer.out_features * layer.in_features,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from blast_deploy.passes.name_layers import NameLayers
 from blast_deploy.passes.seal import break_seal
 from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
-from blast_deploy.planning.layer import LinearLayer, blast_layer, gblr_layer
-from blast_deploy.results import Form, TensorSpec
+from blast_deploy.planning.layer import LinearLayer, blast_layer, gblr_layer, quantized_blast_layer
+from blast_deploy.results import TensorSpec
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,27 @@ def linear_layer(layer: StructuredLayer) -> LinearLayer:
             components=layer.intervals.components,
             values=(layer.intervals.u_values, layer.intervals.v_values),
         )
-    return blast_layer(
+    how = layer.quantisation
+    if how is None:
+        return blast_layer(
+            layer.name,
+            dtype=layer.dtype,
+            out_features=layer.out_features,
+            in_features=layer.in_features,
+            blocks=layer.blocks,
+            rank=layer.rank,
+        )
+    return quantized_blast_layer(
         layer.name,
         dtype=layer.dtype,
         out_features=layer.out_features,
         in_features=layer.in_features,
         blocks=layer.blocks,
         rank=layer.rank,
+        bits=how.bits,
+        block_sizes=(how.u_block_size, how.v_block_size),
+        activation=how.activation,
+        factor_bytes=layer.factor_bytes,
     )
 
 
@@ -103,7 +118,8 @@ def layer_record(layer: StructuredLayer) -> LayerRecord:
         out_features=layer.out_features,
         in_features=layer.in_features,
         description=planned.description,
-        parameters=planned.work["kernel"].weights,
+        parameters=planned.weights,
+        attributes=layer.attributes,
     )
 
 
@@ -115,21 +131,25 @@ def leading_axes(layer: StructuredLayer) -> tuple[int | str | None, ...] | None:
 
 def sizes(model: PortableModel) -> tuple[Size, Size]:
     """Size of the model, and of the same with its structured layers multiplied out."""
-    return _size_as("kernel", model), _size_as("dense", model)
+    layers = [linear_layer(layer) for layer in model.layers]
+    structured = [(layer.weights, layer.weight_bytes) for layer in layers]
+    dense = [layer.out_features * layer.in_features for layer in layers]
+    widths = [numpy_dtype(layer.dtype).itemsize for layer in layers]
+    multiplied_out = [(count, count * width) for count, width in zip(dense, widths, strict=True)]
+    return _size_with(structured, model), _size_with(multiplied_out, model)
 
 
-def _size_as(form: Form, model: PortableModel) -> Size:
+def _size_with(layers: Sequence[tuple[int, int]], model: PortableModel) -> Size:
+    """Size of a model with so many weights, and bytes of them, in each of its structured layers."""
     factors = {_name(value) for layer in model.layers for value in layer.node.inputs[1:-1]}
     initializers = model.graph.graph.initializers
     rest = [value.const_value for name, value in initializers.items() if name not in factors]
     tensors = [tensor for tensor in rest if tensor is not None]
-    works = [(linear_layer(layer).work[form], numpy_dtype(layer.dtype).itemsize) for layer in model.layers]
+    weights = sum(count for count, _ in layers)
     return Size(
-        parameters=sum(tensor.size for tensor in tensors) + sum(work.weights for work, _ in works),
-        bytes=sum(tensor.nbytes for tensor in tensors)
-        + sum(work.weights * width for work, width in works)
-        + (sum(layer.index_bytes for layer in model.layers) if form == "kernel" else 0),
-        flops_per_row=_plain_flops(model.graph) + sum(work.flops_per_row for work, _ in works),
+        parameters=sum(tensor.size for tensor in tensors) + weights,
+        bytes=sum(tensor.nbytes for tensor in tensors) + sum(size for _, size in layers),
+        flops_per_row=_plain_flops(model.graph) + 2 * weights,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-Form = Literal["kernel", "body", "dense"]
+Form = Literal["kernel", "body", "dense", "dequantised"]
 Verdict = Literal["passed", "failed", "unjudged"]
 Activation = Literal["none", "gelu", "gelu_tanh", "silu"]
 Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
@@ -85,6 +85,42 @@ class ExportResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class LayerQuantization:
+    """One layer before and after quantisation."""
+
+    name: str
+    bits: int | None
+    """Of its factors now; None where it stayed as it was."""
+    error: float | None
+    """Root mean square of the change of its output over that of the output; None where it was not tried."""
+    bytes: int
+    """Of its factors now."""
+    float_bytes: int
+    """Of its factors before."""
+    reason: str
+    """Why it stayed as it was; empty where it did not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizationResult:
+    """A portable file with quantised layers, and the float64 reference beside it if there is one."""
+
+    path: Path
+    reference: Path | None
+    precision: str
+    activation: str
+    max_error: float
+    """Budget of each layer."""
+    judged_on: str
+    """What the errors were measured on, in words."""
+    bytes: int
+    """Of the model and its external weights."""
+    float_bytes: int
+    """The same before."""
+    layers: tuple[LayerQuantization, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Accepted:
     """A form that can compute a layer on a target, with its modelled time per call."""
 
@@ -153,6 +189,8 @@ class CompileResult:
     target: str
     plan: Plan
     bytes: int
+    quantization: tuple[LayerQuantization, ...] = ()
+    """What became of every layer where the precision is not fp32."""
 
 
 @dataclasses.dataclass(frozen=True)

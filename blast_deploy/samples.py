@@ -16,6 +16,9 @@ from blast_deploy.portable import PortableModel
 from blast_deploy.reference import Sample
 from blast_deploy.runner import check_inputs
 
+MOST_ROWS = 64
+"""Rows recomputed for each layer; one wrong panel or weight shows in every row."""
+
 
 def gather_samples(model: PortableModel, own_inputs: str | Path | None) -> tuple[Sample, ...]:
     """Collect what an artifact of the model will be judged by.
@@ -93,6 +96,11 @@ def check_sample(model: PortableModel, sample: Sample, index: int) -> None:
                 f"sample {index} gives an output {spec.name} that is empty or not finite in float64, "
                 "so it cannot judge anything; give other samples"
             )
+
+
+def pick_rows(count: int, most: int = MOST_ROWS) -> NDArray[np.int64]:
+    """Indices of at most ``most`` of ``count`` rows, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _evaluate(model: PortableModel, inputs: list[dict[str, NDArray[Any]]]) -> tuple[Sample, ...]:

@@ -12,7 +12,7 @@ import msgspec
 
 from blast_deploy.backends.registry import load_backend
 from blast_deploy.errors import InvalidInputError
-from blast_deploy.results import MachinePeaks
+from blast_deploy.results import Form, MachinePeaks
 
 _FILES = "blast_deploy.target_files"
 Positive = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
@@ -68,6 +68,10 @@ class ScheduleCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     handoff_microseconds: NotNegative
 
 
+_CONSTANTS: dict[Form, str] = {"dequantised": "kernel"}
+"""Forms that another's code computes, on factors prepared otherwise."""
+
+
 class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Constants of the time model for one thread of the target, and where they come from.
 
@@ -86,6 +90,11 @@ class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kernel: FormCosts | None = None
     memory: MemoryCosts | None = None
     schedule: ScheduleCosts | None = None
+
+    def of(self, form: Form) -> FormCosts | None:
+        """The constants of a form; None where the target does not have it."""
+        constants: FormCosts | None = getattr(self, _CONSTANTS.get(form, form))
+        return constants
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

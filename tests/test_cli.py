@@ -24,6 +24,7 @@ from blast_deploy.reference import Reference
 VERBS = (
     "compress",
     "export",
+    "quantize",
     "compile",
     "verify",
     "bench",
@@ -124,6 +125,29 @@ def test_compile_prints_the_plan_and_writes_json(portable: Path, tmp_path: Path)
     assert "block.0" in finished.out
     assert json.loads(result.read_text())["target"] == "cpu-stock"
     assert (tmp_path / "a" / "manifest.json").is_file()
+
+
+def test_quantize_prints_every_layers_error_and_writes_json(portable: Path, tmp_path: Path) -> None:
+    result, output = tmp_path / "quantize.json", tmp_path / "small.onnx"
+    finished = Finished("quantize", portable, "-o", output, "--max-error", 0.5, "--json", result)
+    assert finished.code == 0, finished.err
+    assert "block.0" in finished.out
+    assert "2 of 2 structured layers quantised (budget 0.5)" in finished.out
+    written = json.loads(result.read_text())
+    assert [layer["bits"] for layer in written["layers"]] == [8, 8]
+    assert all(0 < layer["error"] < 0.05 for layer in written["layers"])
+    assert Finished("inspect", output).code == 0
+    assert "exists already" in Finished("quantize", portable, "-o", output).sentence
+
+
+def test_quantize_names_the_layers_that_stay(portable: Path, tmp_path: Path) -> None:
+    errors = tmp_path / "errors.json"
+    Finished("quantize", portable, "-o", tmp_path / "a.onnx", "--max-error", 0.5, "--json", errors)
+    budget = sum(layer["error"] for layer in json.loads(errors.read_text())["layers"]) / 2
+    finished = Finished("quantize", portable, "-o", tmp_path / "b.onnx", "--max-error", budget)
+    assert "1 of 2 structured layers quantised" in finished.out
+    assert "as it was" in finished.out
+    assert "is over the budget" in finished.out
 
 
 def test_verify_passes(artifact: Path, tmp_path: Path) -> None:

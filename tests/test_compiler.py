@@ -147,7 +147,7 @@ def compile_faulty(tmp_path: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"precision": "int8"}, "precision must be fp32.*'int8'"),
+        ({"precision": "int3"}, "precision must be one of fp32, int8, int4.*'int3'"),
         ({"target": "toaster"}, "no target 'toaster'"),
         ({"shape": "heads=3"}, "no dynamic axis 'heads'.*batch, sequence"),
         ({"shape": "batch"}, "cannot be read"),

@@ -18,10 +18,30 @@ ROOT = PACKAGE.parent
 LAYERS = (
     ("cli", "console"),
     ("demo", "calibration"),
-    ("compression", "exporter", "compiler", "verification", "bench", "reporting", "inspection", "doctor"),
+    (
+        "compression",
+        "exporter",
+        "quantizer",
+        "compiler",
+        "verification",
+        "bench",
+        "reporting",
+        "inspection",
+        "doctor",
+    ),
     (
         *("planning", "passes", "families", "checkpoints", "artifact", "runner", "backends", "targets"),
-        *("epilogue", "factors", "portable", "runtime", "samples", "stock", "tolerance"),
+        *(
+            "epilogue",
+            "factors",
+            "portable",
+            "runtime",
+            "samples",
+            "stock",
+            "tolerance",
+            "model_files",
+            "quantization",
+        ),
     ),
     ("structures",),
     (

@@ -17,6 +17,9 @@ HEADER = ROOT / "custom_ops" / "runtime" / "contract.h"
 REFERENCE = ROOT / "docs" / "operators.md"
 SOURCE = "blast_deploy/structures/contract.py"
 
+_INPUT_TYPES = {"T": "kSharedType", "uint8": "2", "int8": "3"}
+"""How the header states an input's type, where there are kernels."""
+
 
 def header() -> str:
     """The C++ header: names, versions, input positions and element types of the kernels."""
@@ -28,10 +31,12 @@ def header() -> str:
         "",
         '#include "runtime/element_type.h"',
         "",
+        "// kInputTypes holds ONNX's numbers of element types; kSharedType is the one that all of T share.",
         "namespace blast_deploy::contract {",
         "",
         f'constexpr char kDomain[] = "{contract.DOMAIN}";',
         f"constexpr int kDomainVersion = {contract.DOMAIN_VERSION};",
+        "constexpr int kSharedType = 0;",
     ]
     for operator in contract.OPERATORS:
         lines += ["", *_operator_namespace(operator)]
@@ -81,12 +86,21 @@ def _operator_namespace(operator: contract.Operator) -> list[str]:
             for attribute in operator.attributes
         ),
         *(
-            ("constexpr ElementType kKernelTypes[] = {", *(f"    {name}," for name in kernel), "};")
+            (
+                f"constexpr int kInputTypes[] = {{{_input_types(operator)}}};",
+                "constexpr ElementType kKernelTypes[] = {",
+                *(f"    {name}," for name in kernel),
+                "};",
+            )
             if kernel
             else ()
         ),
         f"}}  // namespace {namespace}",
     ]
+
+
+def _input_types(operator: contract.Operator) -> str:
+    return ", ".join(_INPUT_TYPES[value.type] for value in operator.inputs)
 
 
 def _operator_reference(operator: contract.Operator) -> list[str]:

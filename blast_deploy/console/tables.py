@@ -18,6 +18,8 @@ from blast_deploy.results import (
     ExportResult,
     InspectedLayer,
     Inspection,
+    LayerQuantization,
+    QuantizationResult,
     Ratio,
     ReportResult,
     TensorSpec,
@@ -88,6 +90,29 @@ def print_export(result: ExportResult) -> None:
         print(f"float64 reference: {result.reference}")
 
 
+def print_quantization(result: QuantizationResult) -> None:
+    """Print every layer's error and size, and the total."""
+    rows = [
+        (
+            layer.name,
+            f"int{layer.bits}" if layer.bits is not None else "as it was",
+            "" if layer.error is None else f"{layer.error:.4f}",
+            _percent(layer.bytes / layer.float_bytes),
+            layer.reason,
+        )
+        for layer in result.layers
+    ]
+    title = f"{result.precision}, activations {result.activation}, errors on {result.judged_on}"
+    print_table(title, ("layer", "factors", ">error", ">bytes", "why not"), rows)
+    print(_quantized_of(result.layers) + f" (budget {result.max_error:g})")
+    print(f"{result.path}: {_megabytes(result.bytes)}, before {_megabytes(result.float_bytes)}")
+
+
+def _quantized_of(layers: Sequence[LayerQuantization]) -> str:
+    count = sum(layer.bits is not None for layer in layers)
+    return f"{count} of {len(layers)} structured layers quantised"
+
+
 def print_compilation(result: CompileResult) -> None:
     """Print the plan and the artifact's size."""
     rows = [(layer.layer, layer.described, layer.reason) for layer in result.plan.layers]
@@ -95,6 +120,8 @@ def print_compilation(result: CompileResult) -> None:
     print_table(f"plan for {result.target}, {fewest} to {most} rows", ("layer", "form", "reason"), rows)
     counts = Counter(layer.form for layer in result.plan.layers)
     forms = ", ".join(f"{count} {form}" for form, count in counts.items()) or "no structured layers"
+    if result.quantization:
+        print(_quantized_of(result.quantization))
     print(f"{result.path}: {_megabytes(result.bytes)}, {forms}")
 
 

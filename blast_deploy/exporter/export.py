@@ -16,19 +16,14 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Axes
 from blast_deploy.exporter.check import check_file, check_outputs
 from blast_deploy.exporter.densify import multiply_out
-from blast_deploy.exporter.output import check_output, staged_files
 from blast_deploy.exporter.source import Source, from_family, from_folder, from_module
 from blast_deploy.exporter.translate import translate
 from blast_deploy.exporter.truth import float64_outputs
-from blast_deploy.passes.save import data_path, save_mapped
-from blast_deploy.passes.seal import seal
+from blast_deploy.model_files import check_output, model_bytes, staged_files, write_model
 from blast_deploy.passes.structured import structured_layers
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import ExportResult, TensorSpec
 from blast_deploy.structures.gblr.gaudi import freeze
-
-EMBEDDED_LIMIT = 3 << 29
-"""Bytes of weights (1.5 GiB) above which they go to a file of their own: protobuf ends at 2 GiB."""
 
 Progress = Callable[[int, int, str], None]
 _STEPS = (
@@ -128,20 +123,19 @@ def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Ste
     inputs, outputs = (tuple(map(_spec, values)) for values in (model.graph.inputs, model.graph.outputs))
     with staged_files(path, force) as staged:
         steps.next()
-        _write(model, staged)
+        write_model(model, staged)
         check_file(staged)
         steps.next()
         recorded = _record(source, module, outputs)
         reference.save(Reference(reference.sha256(staged), recorded), reference.path_for(staged))
         steps.next()
         check_outputs(staged, outputs, recorded, _coarsest_epsilon(model))
-    files = [file for file in (path, data_path(path)) if file.exists()]
     return ExportResult(
         path=path,
         reference=reference.path_for(path),
         opset=model.opset_imports[""],
         ir_version=model.ir_version,
-        bytes=sum(file.stat().st_size for file in files),
+        bytes=model_bytes(path),
         inputs=inputs,
         outputs=outputs,
         structured_layers=layers,
@@ -160,15 +154,6 @@ def _check_count(names: Sequence[str] | None, model: ir.Model) -> None:
             f"output_names must be {len(model.graph.outputs)} names, as many as the module returns tensors "
             f"(got {', '.join(names)})"
         )
-
-
-def _write(model: ir.Model, path: Path) -> None:
-    weights = (value.const_value for value in model.graph.initializers.values())
-    if sum(weight.nbytes for weight in weights if weight is not None) > EMBEDDED_LIMIT:
-        save_mapped(model, path)
-        seal(path)
-    else:
-        ir.save(model, path)
 
 
 def _record(source: Source, module: nn.Module, outputs: Sequence[TensorSpec]) -> tuple[Sample, ...]:

@@ -9,15 +9,17 @@ import onnx_ir as ir
 
 from blast_deploy.passes.identity import LAYER, LAYER_RESIDUAL
 from blast_deploy.results import Activation, Epilogue
-from blast_deploy.structures.contract import BLAST_LINEAR_PACKED, DOMAIN
+from blast_deploy.structures.contract import BLAST_LINEAR_PACKED, DOMAIN, Q_BLAST_LINEAR_PACKED
 
 _ACTIVATION = "activation"
+_PACKED = {operator.name for operator in (BLAST_LINEAR_PACKED, Q_BLAST_LINEAR_PACKED)}
+"""Operators with the attribute and the optional input; they stand at the same place in both."""
 _RESIDUAL = [value.name for value in BLAST_LINEAR_PACKED.inputs].index("residual")
 _GELU: dict[str, Activation] = {"none": "gelu", "tanh": "gelu_tanh"}
 
 
 class FuseEpilogues(ir.passes.InPlacePass):
-    """Let ``BlastLinearPacked`` nodes apply the activation function and add the residual that follow them.
+    """Let packed nodes apply the activation function and add the residual that follow them.
 
     An activation is absorbed where it is all that reads the layer's output: Gelu, or a value times its
     Sigmoid (SiLU). A residual is absorbed where an Add is all that reads what the layer then gives, and both
@@ -48,7 +50,7 @@ def epilogues_of(model: ir.Model) -> dict[str, Epilogue]:
 
 def _packed_nodes(model: ir.Model) -> Iterator[ir.Node]:
     for node in model.graph.all_nodes():
-        if (node.domain, node.op_type) == (DOMAIN, BLAST_LINEAR_PACKED.name):
+        if node.domain == DOMAIN and node.op_type in _PACKED:
             yield node
 
 

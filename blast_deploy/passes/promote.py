@@ -76,7 +76,10 @@ def _run_node(
     constants = {name: _read(weights[name], folder) for name in read if name in weights}
     for own in values:
         known = {name: own[name] for name in read if name in own}
-        own.update(zip(outputs, evaluator.run(outputs, constants | known), strict=True))
+        # A model may divide by zero where it does not use the quotient.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = evaluator.run(outputs, constants | known)
+        own.update(zip(outputs, found, strict=True))
 
 
 def _with_last_uses(graph: onnx.GraphProto) -> Iterator[tuple[onnx.NodeProto, set[str]]]:

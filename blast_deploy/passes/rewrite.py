@@ -41,6 +41,8 @@ def add_initializer(
 ) -> ir.Value:
     """Give a layer's graph the initialiser ``<layer>.<suffix>``.
 
+    A factor of the layer itself that has the name makes way for it.
+
     Args:
         layer: The layer.
         suffix: What follows its name.
@@ -53,6 +55,9 @@ def add_initializer(
         InvalidInputError: If the name is taken.
     """
     graph, name = _graph_of(layer.node), f"{layer.name}.{suffix}"
+    own = [value for value in layer.node.inputs[1:] if value is not None and value.name == name]
+    if own and f"{name}.replaced" not in graph.initializers:
+        own[0].name = f"{name}.replaced"
     if name in graph.initializers:
         raise InvalidInputError(f"the model has an initialiser {name!r} already; rename it")
     tensor = ir.LazyTensor(lambda: ir.Tensor(make(), name=name), dtype, ir.Shape(shape), name=name)

@@ -124,11 +124,6 @@ class StructuredLayer:
         """Bytes of its factors and their scales in the file, padding included, the bias not."""
         return sum(_constant(self.node, index, self.name).nbytes for index in self._factors)
 
-    @property
-    def index_bytes(self) -> int:
-        """Bytes of the whole numbers that say where GBLR components lie; 0 where it is not GBLR."""
-        return 0 if self.intervals is None else 4 * self.intervals.components * np.dtype(np.int64).itemsize
-
     def matrix(self) -> BlastMatrix:
         """Read BLAST factors, at their own dtype (float32 for bfloat16, float64 for quantised ones)."""
         return self.matrix_later()()
@@ -340,12 +335,10 @@ def _quantisation(node: ir.Node, name: str) -> Quantisation:
     found = node.attributes.get("activation")
     if found is None or found.type != ir.AttributeType.STRING or found.is_ref():
         raise InvalidInputError(f"layer {name!r} must have the text attribute activation")
-    activation: Any = found.as_string()
     try:
-        check_activation(activation)
+        return Quantisation(bits, u_block_size, v_block_size, check_activation(found.as_string()))
     except InvalidInputError as error:
         raise InvalidInputError(f"layer {name!r} is no BLAST layer: {error}") from error
-    return Quantisation(bits, u_block_size, v_block_size, activation)
 
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16}

@@ -21,7 +21,8 @@ import numpy as np
 from blast_deploy.element_types import numpy_dtype
 from blast_deploy.planning.layer import LinearLayer, RowRange
 from blast_deploy.results import Form
-from blast_deploy.targets import Costs, FormCosts, MemoryCosts
+from blast_deploy.structures.blast.forms import FormWork
+from blast_deploy.targets import Costs, MemoryCosts
 
 _FLOAT_BYTES = 4
 
@@ -53,9 +54,15 @@ def amounts(form: Form, layer: LinearLayer, rows: int) -> Amounts:
     return Amounts(
         blocks=work.blocks * rows / 1e3,
         operations=(work.flops_per_row + 2 * work.padding) * computed_rows * effort / 1e3,
-        weights=(work.weights + work.padding) * width / 1e3,
-        values=2 * work.values_per_row * rows * width / 1e3,
+        weights=weight_bytes(work, layer) / 1e3,
+        values=2 * (work.values_per_row * rows + work.values_per_call) * width / 1e3,
     )
+
+
+def weight_bytes(work: FormWork, layer: LinearLayer) -> float:
+    """Bytes of weights that a call reads, padding included."""
+    width = work.bytes_per_weight or numpy_dtype(layer.dtype).itemsize
+    return (work.weights + work.padding) * width
 
 
 def microseconds(
@@ -74,7 +81,7 @@ def microseconds(
         KeyError: If the target has no constants for the form.
     """
     products = layer.work[form].products
-    constants: FormCosts | None = costs.dense if products else getattr(costs, form)
+    constants = costs.of("dense" if products else form)
     if constants is None:
         raise KeyError(form)
     done = amounts(form, layer, rows)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from blast_deploy.backends.registry import load_backend
-from blast_deploy.element_types import numpy_dtype
 from blast_deploy.errors import InvalidInputError
-from blast_deploy.planning.cost import typical_microseconds
+from blast_deploy.planning.cost import typical_microseconds, weight_bytes
 from blast_deploy.planning.layer import LinearLayer, RowRange
 from blast_deploy.results import Accepted, Form, LayerPlan, Plan, Rejected
 from blast_deploy.targets import Target
 
-FORMS: tuple[Form, ...] = ("kernel", "body", "dense")
+FORMS: tuple[Form, ...] = ("kernel", "dequantised", "body", "dense")
 
 
 def plan(layers: Sequence[LinearLayer], target: Target, rows: Mapping[str, RowRange]) -> Plan:
@@ -38,11 +37,10 @@ def uncached_forms(layers: Sequence[LinearLayer], target: Target) -> frozenset[F
     memory = target.costs.memory
     if memory is None:
         return frozenset()
-    sizes = dict.fromkeys(FORMS, 0)
+    sizes = dict.fromkeys(FORMS, 0.0)
     for layer in layers:
-        for form in FORMS:
-            work = layer.work[form]
-            sizes[form] += (work.weights + work.padding) * numpy_dtype(layer.dtype).itemsize
+        for form, work in layer.work.items():
+            sizes[form] += weight_bytes(work, layer)
     return frozenset(form for form in FORMS if sizes[form] > memory.last_cache_bytes)
 
 
@@ -51,12 +49,13 @@ def plan_layer(
 ) -> LayerPlan:
     """Choose the form of one layer, some forms of which read their weights from memory; see ``plan``."""
     rejected = {each.form: each for each in load_backend(target.backend).rejected_forms(target, layer)}
-    for form in FORMS:
-        if form not in rejected and getattr(target.costs, form) is None:
+    own = [form for form in FORMS if form in layer.work]
+    for form in own:
+        if form not in rejected and target.costs.of(form) is None:
             rejected[form] = Rejected(form, f"target {target.name} gives no cost for this form")
     accepted = tuple(
         Accepted(form, round(_typical(form, layer, rows, target, form in uncached), 3))
-        for form in FORMS
+        for form in own
         if form not in rejected
     )
     if not accepted:

@@ -90,6 +90,13 @@ _LIMITS = (
     Attribute("smallest_share_operations", "int", "operations that are worth another thread", "600000"),
 )
 
+_ACTIVATION = Attribute(
+    "activation",
+    "string",
+    "what is applied to each value: none, gelu (with erf), gelu_tanh or silu",
+    default="none",
+)
+
 BLAST_LINEAR = Operator(
     name="BlastLinear",
     since_version=1,
@@ -128,12 +135,7 @@ BLAST_LINEAR_PACKED = Operator(
         Attribute("rank", "int", "r"),
         _LAYOUT_VERSION,
         _INSTRUCTION_SET,
-        Attribute(
-            "activation",
-            "string",
-            "what is applied to each value: none, gelu (with erf), gelu_tanh or silu",
-            default="none",
-        ),
+        _ACTIVATION,
         *_LIMITS,
     ),
     types=FLOAT_TYPES,
@@ -241,6 +243,62 @@ Q_BLAST_LINEAR = Operator(
     quantised_types=("int8", "int4"),
 )
 
+_BITS = Attribute("bits", "int", "8 or 4: of each weight")
+_BLOCK_SIZE = Attribute(
+    "block_size",
+    "int",
+    "values of a row that share a scale: 0 at 8 bits, which is all of them; 32 or 64 at 4 bits",
+)
+
+Q_BLAST_LINEAR_PACKED = Operator(
+    name="QBlastLinearPacked",
+    since_version=1,
+    inputs=(
+        _X,
+        Input("factors", "(packed_size)", "Uq, Vq, their scales and S in the kernel's own order", "uint8"),
+        _BIAS,
+        Input("residual", "(..., out_features)", "added to Y last", optional=True),
+    ),
+    outputs=(_Y,),
+    attributes=(
+        _IN_FEATURES,
+        _OUT_FEATURES,
+        Attribute("blocks_out", "int", "b1"),
+        Attribute("blocks_in", "int", "b2"),
+        Attribute("rank", "int", "r"),
+        _BITS,
+        _BLOCK_SIZE,
+        _LAYOUT_VERSION,
+        _INSTRUCTION_SET,
+        _ACTIVATION,
+        *_LIMITS,
+    ),
+    types=("float",),
+    kernel_types=("float",),
+    portable=False,
+    doc="QBlastLinear whose activation is int8 with its factors packed at compile time, which the kernel "
+    "reads in place, and what the model does next: Y = activation(QBlastLinear(X)) + residual. At 4 bits "
+    "scales are exact in bfloat16.",
+)
+
+Q_DENSE_LINEAR_PACKED = Operator(
+    name="QDenseLinearPacked",
+    since_version=1,
+    inputs=(
+        _X,
+        Input("weights", "(packed_size)", "the weight and its scales in the kernel's own order", "uint8"),
+        _BIAS,
+    ),
+    outputs=(_Y,),
+    attributes=(_IN_FEATURES, _OUT_FEATURES, _BITS, _BLOCK_SIZE, _LAYOUT_VERSION, _INSTRUCTION_SET),
+    types=("float",),
+    kernel_types=("float",),
+    portable=False,
+    doc="Y = X W^T + bias of a quantised weight by QBlastLinearPacked's own product, X quantised as "
+    "QBlastLinear quantises X_j. Benchmarks compare with it, to tell what the structure brings from what the "
+    "kernel brings.",
+)
+
 GBLR_LINEAR = Operator(
     name="GblrLinear",
     since_version=1,
@@ -271,6 +329,8 @@ OPERATORS = (
     BLAST_LINEAR_GROUP_PACKED,
     DENSE_LINEAR_PACKED,
     Q_BLAST_LINEAR,
+    Q_BLAST_LINEAR_PACKED,
+    Q_DENSE_LINEAR_PACKED,
     GBLR_LINEAR,
 )
 

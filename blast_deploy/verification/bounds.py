@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blast_deploy.element_types import numpy_dtype
-from blast_deploy.factors import LayerFactors
+from blast_deploy.factors import LayerFactors, quantises_activations
 from blast_deploy.passes.single_layer import single_layer_model
 from blast_deploy.results import Epilogue
 from blast_deploy.stock import nearby, run_stock
-from blast_deploy.tolerance import Tolerance, deviation, tolerance, worst
+from blast_deploy.tolerance import BODY_FACTOR, Tolerance, deviation, tolerance, worst
+from blast_deploy.verification.flips import flip_allowance
+
+_STEEPEST = 1.15
+"""Slope of GELU at its steepest, rounded up; that of SiLU is less."""
 
 
 def layer_tolerance(
@@ -42,10 +47,44 @@ def layer_tolerance(
             name: tensor if tensor.dtype.kind == "i" else tensor.astype(np.float32)
             for name, tensor in tensors.items()
         }
-    model = single_layer_model(layer.operator, tensors, layer.out_features, layer.in_features, epilogue)
+    model = single_layer_model(
+        layer.operator, tensors, layer.out_features, layer.in_features, epilogue, layer.attributes
+    )
     serialised = model.SerializeToString()
     del model  # or a large layer's factors would be in memory once more
     found = [body["Y"] for body in run_stock(serialised, nearby(inputs))]
     if dtype == "bfloat16":
         found = [y.astype(numpy_dtype(dtype)).astype(np.float32) for y in found]
-    return tolerance(worst(deviation(y, truth) for y in found), dtype)
+    own = tolerance(worst(deviation(y, truth) for y in found), dtype)
+    if not quantises_activations(layer):
+        return own
+    return _with_flips(own, flip_allowance(layer, rows), truth, epilogue or Epilogue())
+
+
+def loose_tolerance(truth: NDArray[Any], loose_truth: NDArray[Any], dtype: str) -> Tolerance:
+    """How far a layer that quantises activations may be from one that does not.
+
+    Args:
+        truth: What it must give, float64.
+        loose_truth: What it would give if nothing but its factors were quantised, float64.
+        dtype: The layer's element type.
+    """
+    own = tolerance(deviation(truth, loose_truth), dtype)
+    return replace(own, derivation=f"{BODY_FACTOR} x what quantising the activations changes")
+
+
+def _with_flips(
+    own: Tolerance, moved: NDArray[np.float64], truth: NDArray[Any], epilogue: Epilogue
+) -> Tolerance:
+    """Add what inner values that lie on a half may move the outputs by."""
+    # No activation function is steeper than this.
+    slope = 1.0 if epilogue.activation == "none" else _STEEPEST
+    # Beside the truth itself, so that the figures are relative to its size.
+    flips = deviation(truth + slope * moved, truth)
+    return replace(
+        own,
+        rms=own.rms + flips.rms,
+        max=own.max + flips.max,
+        derivation=f"{own.derivation} + inner values that float32 cannot tell from a half, rounded the other "
+        f"way (rms {flips.rms:.2e}, max {flips.max:.2e})",
+    )

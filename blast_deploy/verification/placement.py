@@ -39,7 +39,7 @@ def misplaced_layers(manifest: Manifest, executed: Mapping[str, str]) -> tuple[s
 
 
 def _keeps(layer: LayerPlan, ran: str | None, manifest: Manifest) -> bool:
-    if layer.form == "kernel":
+    if layer.form in ("kernel", "dequantised"):
         return ran in manifest.operators.versions and ran in _STRUCTURED_OPERATORS
     if layer.form == "body":
         return ran == FUNCTION_BODY

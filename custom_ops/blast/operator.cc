@@ -1,6 +1,5 @@
 #include "blast/operator.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
@@ -19,8 +18,6 @@ namespace group = contract::blast_linear_group_packed;
 
 constexpr Runner::Inputs kPlainInputs{plain::kInputBias, Runner::kNone};
 constexpr Runner::Inputs kPackedInputs{packed::kInputBias, packed::kInputResidual};
-
-constexpr char kFactors[] = "the tensor of packed factors";
 
 const Kernel* best_kernel(ElementType type) { return &kernel_for(instruction_sets().front(), type); }
 
@@ -58,39 +55,6 @@ const Kernel* promised_kernel(const Node& node, const char* version, const char*
                                 " to " + std::to_string(kLayoutVersion) + "; compile the model again");
   }
   return &kernel_for(require_instruction_set(node.text(set)), type);
-}
-
-Limits limits_of(const Node& node, const char* tile_rows, const char* share_bytes,
-                 const char* share_operations) {
-  const Limits usual;
-  const Limits limits{node.integer_or(tile_rows, usual.largest_tile_rows),
-                      node.integer_or(share_bytes, usual.smallest_share_bytes),
-                      node.integer_or(share_operations, usual.smallest_share_operations)};
-  check_limits(limits);
-  return limits;
-}
-
-// Where a layer's factors lie if they never change; refuses a wrong number of them, and a wrong bias.
-const void* constant_factors(const Node& node, const Layout& layout, std::size_t factors_input,
-                             std::size_t bias_input) {
-  Tensor factors;
-  if (node.constant(factors_input, &factors)) check_factor(kFactors, factors, {layout.size});
-  Tensor bias;
-  if (node.constant(bias_input, &bias)) check_bias(bias, layout.sizes.out_features);
-  return factors.data;
-}
-
-// Runs layers of which some have factors that are not constant; each stands before its layer's bias.
-void run_layers(const Runner& runner, abi::KernelContext* context, const std::vector<Runner::Layer>& layers) {
-  const auto fed = [](const Runner::Layer& layer) { return layer.packed == nullptr; };
-  if (std::none_of(layers.begin(), layers.end(), fed)) return runner.run(context, layers);
-  std::vector<Runner::Layer> complete = layers;
-  for (Runner::Layer& layer : complete) {
-    const Tensor factors = read_input(runner.api(), context, layer.inputs.bias - 1);
-    check_factor(kFactors, factors, {layer.linear.layout.size});
-    layer.packed = factors.data;
-  }
-  runner.run(context, complete);
 }
 
 std::vector<std::string> split(const std::string& text) {
@@ -163,14 +127,11 @@ PackedLinearOperator::PackedLinearOperator(const Node& node, ElementType type) :
   linear.layout = plan({node.integer(packed::kAttributeOutFeatures),
                         node.integer(packed::kAttributeInFeatures), node.integer(packed::kAttributeBlocksOut),
                         node.integer(packed::kAttributeBlocksIn), node.integer(packed::kAttributeRank)});
-  static_assert(packed::kInputBias == packed::kInputFactors + 1, "see run_layers");
-  layers_ = {{linear, constant_factors(node, linear.layout, packed::kInputFactors, packed::kInputBias),
-              kPackedInputs}};
+  static_assert(packed::kInputBias == packed::kInputFactors + 1, "see LayerRunner::Inputs");
+  layers_ = {{linear, constant_factors(node, linear.layout, packed::kInputBias), kPackedInputs}};
 }
 
-void PackedLinearOperator::compute(abi::KernelContext* context) const {
-  run_layers(runner_, context, layers_);
-}
+void PackedLinearOperator::compute(abi::KernelContext* context) const { runner_.run(context, layers_); }
 
 void PackedLinearOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* context) {
   infer_last_axis(api, context, packed::kAttributeOutFeatures);
@@ -198,14 +159,12 @@ GroupPackedOperator::GroupPackedOperator(const Node& node, ElementType type) : r
     const Layout layout =
         plan({out_features[index], in_features, blocks_out[index], blocks_in, ranks[index]});
     layers_.push_back({{layout, kernel, activation_named(activations[index]), limits},
-                       constant_factors(node, layout, factors, factors + 1),
+                       constant_factors(node, layout, factors + 1),
                        {factors + 1, Runner::kNone}});
   }
 }
 
-void GroupPackedOperator::compute(abi::KernelContext* context) const {
-  run_layers(runner_, context, layers_);
-}
+void GroupPackedOperator::compute(abi::KernelContext* context) const { runner_.run(context, layers_); }
 
 void GroupPackedOperator::infer_shape(const Api& api, abi::ShapeInferenceContext* context) {
   infer_last_axes(api, context, group::kAttributeOutFeatures);

@@ -21,6 +21,7 @@ class LinearOperator {
   static constexpr std::size_t kInputs = contract::blast_linear::kInputs;
   static constexpr std::size_t kRequiredInputs = contract::blast_linear::kRequiredInputs;
   static constexpr std::size_t kOutputs = contract::blast_linear::kOutputs;
+  static constexpr const int* kInputTypes = contract::blast_linear::kInputTypes;
   static constexpr bool kVariadic = false;
 
   LinearOperator(const Node& node, ElementType type);
@@ -52,6 +53,7 @@ class PackedLinearOperator {
   static constexpr std::size_t kInputs = contract::blast_linear_packed::kInputs;
   static constexpr std::size_t kRequiredInputs = contract::blast_linear_packed::kRequiredInputs;
   static constexpr std::size_t kOutputs = contract::blast_linear_packed::kOutputs;
+  static constexpr const int* kInputTypes = contract::blast_linear_packed::kInputTypes;
   static constexpr bool kVariadic = false;
 
   PackedLinearOperator(const Node& node, ElementType type);
@@ -71,6 +73,7 @@ class GroupPackedOperator {
   static constexpr std::size_t kInputs = contract::blast_linear_group_packed::kInputs;
   static constexpr std::size_t kRequiredInputs = contract::blast_linear_group_packed::kRequiredInputs;
   static constexpr std::size_t kOutputs = contract::blast_linear_group_packed::kOutputs;
+  static constexpr const int* kInputTypes = contract::blast_linear_group_packed::kInputTypes;
   static constexpr bool kVariadic = true;
 
   GroupPackedOperator(const Node& node, ElementType type);

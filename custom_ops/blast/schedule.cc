@@ -12,24 +12,11 @@ constexpr std::int64_t kSmallestTile = 32;
 // What z of the chunks of a phase may take: a part of a second-level cache.
 constexpr std::int64_t kLargestPhaseBytes = 256 * 1024;
 
-// What layers have to do, in sum.
-struct Work {
-  std::int64_t bytes;  // of weights
-  std::int64_t operations;
-};
-
 Work work_of(const Layout& layout, ElementType type, std::int64_t rows) {
   const Sizes& sizes = layout.sizes;
   return {
       layout.size * static_cast<std::int64_t>(value_bytes(type)),
       2 * rows * sizes.rank * (sizes.out_features + sizes.in_features + sizes.blocks_out * sizes.blocks_in)};
-}
-
-// Shares that are worth their handing over, at most `most`.
-std::int64_t count_shares(const Work& work, std::int64_t most, const Limits& limits) {
-  const std::int64_t worth =
-      larger(work.bytes / limits.smallest_share_bytes, work.operations / limits.smallest_share_operations);
-  return larger(1, smaller(most, worth));
 }
 
 // All chunks of few rows go into one phase, so that threads wait for each other twice and no more.
@@ -40,6 +27,12 @@ std::int64_t count_chunks(const Layout& layout, ElementType type, std::int64_t r
 }
 
 }  // namespace
+
+std::int64_t count_shares(const Work& work, std::int64_t most, const Limits& limits) {
+  const std::int64_t worth =
+      larger(work.bytes / limits.smallest_share_bytes, work.operations / limits.smallest_share_operations);
+  return larger(1, smaller(most, worth));
+}
 
 void check_limits(const Limits& limits) {
   if (limits.largest_tile_rows >= 1 && limits.smallest_share_bytes >= 1 &&

@@ -37,6 +37,15 @@ struct Tiling {
 // As many tiles for each thread, where they stay large enough.
 Tiling tile_rows(std::int64_t rows, std::int64_t threads, const Limits& limits = {});
 
+// What layers have to do, in sum.
+struct Work {
+  std::int64_t bytes;       // of weights
+  std::int64_t operations;  // on floats, or what takes as long
+};
+
+// Shares that are worth their handing over, at most `most`.
+std::int64_t count_shares(const Work& work, std::int64_t most, const Limits& limits);
+
 // Tiles, and how the phases of each are cut.
 struct Schedule : Tiling {
   Cut cut;

@@ -21,6 +21,7 @@ class PackedLinearOperator {
   static constexpr std::size_t kInputs = contract::dense_linear_packed::kInputs;
   static constexpr std::size_t kRequiredInputs = contract::dense_linear_packed::kRequiredInputs;
   static constexpr std::size_t kOutputs = contract::dense_linear_packed::kOutputs;
+  static constexpr const int* kInputTypes = contract::dense_linear_packed::kInputTypes;
   static constexpr bool kVariadic = false;
 
   PackedLinearOperator(const Node& node, ElementType type);

@@ -5,10 +5,12 @@
 
 #include "runtime/element_type.h"
 
+// kInputTypes holds ONNX's numbers of element types; kSharedType is the one that all of T share.
 namespace blast_deploy::contract {
 
 constexpr char kDomain[] = "ai.blast";
 constexpr int kDomainVersion = 1;
+constexpr int kSharedType = 0;
 
 namespace blast_linear {
 constexpr char kName[] = "BlastLinear";
@@ -23,6 +25,7 @@ constexpr std::size_t kInputV = 3;
 constexpr std::size_t kInputBias = 4;
 constexpr char kAttributeInFeatures[] = "in_features";
 constexpr char kAttributeOutFeatures[] = "out_features";
+constexpr int kInputTypes[] = {kSharedType, kSharedType, kSharedType, kSharedType, kSharedType};
 constexpr ElementType kKernelTypes[] = {
     ElementType::kFloat,
     ElementType::kFloat16,
@@ -52,6 +55,7 @@ constexpr char kAttributeActivation[] = "activation";
 constexpr char kAttributeLargestTileRows[] = "largest_tile_rows";
 constexpr char kAttributeSmallestShareBytes[] = "smallest_share_bytes";
 constexpr char kAttributeSmallestShareOperations[] = "smallest_share_operations";
+constexpr int kInputTypes[] = {kSharedType, kSharedType, kSharedType, kSharedType};
 constexpr ElementType kKernelTypes[] = {
     ElementType::kFloat,
     ElementType::kFloat16,
@@ -79,6 +83,7 @@ constexpr char kAttributeActivation[] = "activation";
 constexpr char kAttributeLargestTileRows[] = "largest_tile_rows";
 constexpr char kAttributeSmallestShareBytes[] = "smallest_share_bytes";
 constexpr char kAttributeSmallestShareOperations[] = "smallest_share_operations";
+constexpr int kInputTypes[] = {kSharedType, kSharedType};
 constexpr ElementType kKernelTypes[] = {
     ElementType::kFloat,
     ElementType::kFloat16,
@@ -100,6 +105,7 @@ constexpr char kAttributeInFeatures[] = "in_features";
 constexpr char kAttributeOutFeatures[] = "out_features";
 constexpr char kAttributeLayoutVersion[] = "layout_version";
 constexpr char kAttributeInstructionSet[] = "instruction_set";
+constexpr int kInputTypes[] = {kSharedType, kSharedType, kSharedType};
 constexpr ElementType kKernelTypes[] = {
     ElementType::kFloat,
     ElementType::kFloat16,
@@ -128,6 +134,56 @@ constexpr char kAttributeUBlockSize[] = "u_block_size";
 constexpr char kAttributeVBlockSize[] = "v_block_size";
 constexpr char kAttributeActivation[] = "activation";
 }  // namespace q_blast_linear
+
+namespace q_blast_linear_packed {
+constexpr char kName[] = "QBlastLinearPacked";
+constexpr int kSinceVersion = 1;
+constexpr std::size_t kInputs = 4;
+constexpr std::size_t kRequiredInputs = 3;
+constexpr std::size_t kOutputs = 1;
+constexpr std::size_t kInputX = 0;
+constexpr std::size_t kInputFactors = 1;
+constexpr std::size_t kInputBias = 2;
+constexpr std::size_t kInputResidual = 3;
+constexpr char kAttributeInFeatures[] = "in_features";
+constexpr char kAttributeOutFeatures[] = "out_features";
+constexpr char kAttributeBlocksOut[] = "blocks_out";
+constexpr char kAttributeBlocksIn[] = "blocks_in";
+constexpr char kAttributeRank[] = "rank";
+constexpr char kAttributeBits[] = "bits";
+constexpr char kAttributeBlockSize[] = "block_size";
+constexpr char kAttributeLayoutVersion[] = "layout_version";
+constexpr char kAttributeInstructionSet[] = "instruction_set";
+constexpr char kAttributeActivation[] = "activation";
+constexpr char kAttributeLargestTileRows[] = "largest_tile_rows";
+constexpr char kAttributeSmallestShareBytes[] = "smallest_share_bytes";
+constexpr char kAttributeSmallestShareOperations[] = "smallest_share_operations";
+constexpr int kInputTypes[] = {kSharedType, 2, kSharedType, kSharedType};
+constexpr ElementType kKernelTypes[] = {
+    ElementType::kFloat,
+};
+}  // namespace q_blast_linear_packed
+
+namespace q_dense_linear_packed {
+constexpr char kName[] = "QDenseLinearPacked";
+constexpr int kSinceVersion = 1;
+constexpr std::size_t kInputs = 3;
+constexpr std::size_t kRequiredInputs = 3;
+constexpr std::size_t kOutputs = 1;
+constexpr std::size_t kInputX = 0;
+constexpr std::size_t kInputWeights = 1;
+constexpr std::size_t kInputBias = 2;
+constexpr char kAttributeInFeatures[] = "in_features";
+constexpr char kAttributeOutFeatures[] = "out_features";
+constexpr char kAttributeBits[] = "bits";
+constexpr char kAttributeBlockSize[] = "block_size";
+constexpr char kAttributeLayoutVersion[] = "layout_version";
+constexpr char kAttributeInstructionSet[] = "instruction_set";
+constexpr int kInputTypes[] = {kSharedType, 2, kSharedType};
+constexpr ElementType kKernelTypes[] = {
+    ElementType::kFloat,
+};
+}  // namespace q_dense_linear_packed
 
 namespace gblr_linear {
 constexpr char kName[] = "GblrLinear";

@@ -3,6 +3,7 @@
 // Such a class has
 //   static constexpr const char* kName; int kSinceVersion;
 //   static constexpr std::size_t kInputs, kRequiredInputs, kOutputs;  // optional inputs come last
+//   static constexpr const int* kInputTypes;  // as contract.h has them
 //   static constexpr bool kVariadic;  // whether the last input and the last output stand for any number
 //   Operator(const Node&, ElementType);                 // checks everything that can be checked; throws
 //   void compute(abi::KernelContext*) const;            // re-entrant; throws
@@ -15,6 +16,7 @@
 
 #include "runtime/abi.h"
 #include "runtime/api.h"
+#include "runtime/contract.h"
 #include "runtime/element_type.h"
 #include "runtime/node.h"
 
@@ -37,6 +39,12 @@ inline const CustomOperator* self(const abi::CustomOp* op) { return static_cast<
 
 inline int element_type(const abi::CustomOp* op, std::size_t) {
   return static_cast<int>(self(op)->element_type);
+}
+
+template <typename Operator>
+int input_type(const abi::CustomOp* op, std::size_t index) {
+  const int fixed = Operator::kInputTypes[index];
+  return fixed == contract::kSharedType ? element_type(op, index) : fixed;
 }
 
 template <typename Operator>
@@ -77,7 +85,7 @@ CustomOperator make_operator(const abi::FunctionTable* table, ElementType elemen
   op.version = abi::kApiVersion;
   op.get_name = [](const abi::CustomOp*) { return Operator::kName; };
   op.get_execution_provider_type = [](const abi::CustomOp*) -> const char* { return nullptr; };
-  op.get_input_type = internal::element_type;
+  op.get_input_type = internal::input_type<Operator>;
   op.get_input_count = [](const abi::CustomOp*) { return Operator::kInputs; };
   op.get_output_type = internal::element_type;
   op.get_output_count = [](const abi::CustomOp*) { return Operator::kOutputs; };

@@ -6,6 +6,7 @@
 
 #include "blast/operator.h"
 #include "dense/operator.h"
+#include "quantized/operator.h"
 #include "runtime/api.h"
 #include "runtime/contract.h"
 #include "runtime/custom_operator.h"
@@ -28,6 +29,12 @@ class Operators {
     }
     for (const ElementType type : contract::dense_linear_packed::kKernelTypes) {
       records_.push_back(make_operator<dense::PackedLinearOperator>(table, type));
+    }
+    for (const ElementType type : contract::q_blast_linear_packed::kKernelTypes) {
+      records_.push_back(make_operator<quantized::PackedLinearOperator>(table, type));
+    }
+    for (const ElementType type : contract::q_dense_linear_packed::kKernelTypes) {
+      records_.push_back(make_operator<quantized::PackedDenseOperator>(table, type));
     }
   }
 

@@ -16,9 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 import blast_deploy as bd
-from blast_deploy import reference
+from blast_deploy import model_files, reference
 from blast_deploy.errors import InvalidInputError
-from blast_deploy.exporter import export as export_module
 from blast_deploy.passes.load import load_model
 from blast_deploy.passes.save import data_path
 from blast_deploy.passes.structured import structured_layers
@@ -245,7 +244,7 @@ def test_nested_arguments_and_a_layer_called_twice(tmp_path: Path) -> None:
 def test_large_models_keep_their_weights_outside(
     perceptron: Perceptron, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_module, "EMBEDDED_LIMIT", 1000)
+    monkeypatch.setattr(model_files, "EMBEDDED_LIMIT", 1000)
     layer = BlastLinear(300, 200, blocks=4, rank=40)
     path = tmp_path / "large.onnx"
     result = bd.export(layer, torch.randn(2, 300), path, dynamic_axes={"x": {0: "rows"}})

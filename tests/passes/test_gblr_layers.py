@@ -45,15 +45,13 @@ def test_layers_are_found_with_their_factors() -> None:
         np.testing.assert_array_equal(layer.gblr_later()().dense(), matrix.dense())
         np.testing.assert_array_equal(layer.bias(), bias)
         assert list(layer.tensors()) == ["u", "u_start", "u_width", "v", "v_start", "v_width", "bias"]
-        assert layer.index_bytes == 8 * matrix.indices
-        assert linear_layer(layer).work["kernel"].weights == matrix.cost.parameters
+        assert linear_layer(layer).weights == matrix.cost.parameters
         with pytest.raises(InvalidInputError, match="is no BLAST layer; it is GblrLinear"):
             layer.matrix()
 
 
 def test_a_blast_layer_has_no_intervals() -> None:
     layer = structured_layers(blast_models.model())[0]
-    assert layer.index_bytes == 0
     with pytest.raises(InvalidInputError, match="is no GBLR layer; it is BlastLinear"):
         layer.gblr_later()
 

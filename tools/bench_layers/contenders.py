@@ -12,17 +12,16 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from blast_deploy import native
 from blast_deploy.bench.caches import TYPICAL, cache_sizes
 from blast_deploy.bench.timing import Call
 from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.blast.module import BlastLinear
 from tools.bench_layers import models
 from tools.bench_layers.layers import Layer
+from tools.bench_layers.sessions import in_turns, open_session
 
 Name = Literal["kernel", "dense twin", "ORT dense", "ORT body", "torch dense", "torch BLAST"]
 Caches = Literal["warm", "cold"]
@@ -114,7 +113,7 @@ def make(name: Name, weights: Weights, copies: int, threads: int = 1) -> Contend
     if name.startswith("torch"):
         prepare, first = _torch(groups)
     else:
-        prepare, first = _sessions([_session(_MODELS[name](layers), threads) for layers in groups])
+        prepare, first = _sessions(groups, _MODELS[name], threads)
     return Contender(name, copies, group, weight_bytes(name, weights.layer), prepare, first)
 
 
@@ -126,40 +125,11 @@ _MODELS: dict[str, Callable[[Any], onnx.ModelProto]] = {
 }
 
 
-def _session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Threads that go on spinning after a run would take their CPU from the next contender.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.register_custom_ops_library(str(native.library_path()))
-    return ort.InferenceSession(model.SerializeToString(), options)
-
-
 def _sessions(
-    sessions: Sequence[ort.InferenceSession],
+    groups: Sequence[Sequence[Any]], model: Callable[[Any], onnx.ModelProto], threads: int
 ) -> tuple[Callable[[Array], Call], Callable[[Array], Array]]:
-    def prepare(x: Array) -> Call:
-        # The layers share their output, as those of a model reuse their buffers.
-        width = sessions[0].get_outputs()[0].shape[-1]
-        y = np.empty((x.shape[0], width), np.float32)
-        bound = itertools.cycle([(session, _bind(session, x, y)) for session in sessions])
-
-        def call() -> tuple[Array, Array]:
-            session, binding = next(bound)
-            session.run_with_iobinding(binding)
-            return x, y
-
-        return call
-
-    return prepare, lambda x: sessions[0].run(["Y0"], {"X": x})[0]
-
-
-def _bind(session: ort.InferenceSession, x: Array, y: Array) -> ort.IOBinding:
-    binding = session.io_binding()
-    binding.bind_cpu_input("X", x)
-    for output in session.get_outputs():
-        binding.bind_output(output.name, "cpu", 0, np.float32, list(y.shape), y.ctypes.data)
-    return binding
+    sessions = [open_session(model(layers), threads) for layers in groups]
+    return in_turns(sessions), lambda x: sessions[0].run(["Y0"], {"X": x})[0]
 
 
 def _torch(

@@ -34,13 +34,13 @@ def kernel_model(matrices: Sequence[BlastMatrix]) -> onnx.ModelProto:
         "instruction_set": Library().instruction_sets()[0],
     }
     tensors = [{"factors": blast_packing.pack(matrix)} for matrix in matrices]
-    return _model(contract.BLAST_LINEAR_PACKED.name, tensors, _sizes(matrices[0]), attributes)
+    return make_model(contract.BLAST_LINEAR_PACKED.name, tensors, _sizes(matrices[0]), attributes)
 
 
 def body_model(matrices: Sequence[BlastMatrix]) -> onnx.ModelProto:
     """The standard operators of the function body."""
     tensors = [{"U": matrix.u, "S": matrix.s, "V": matrix.v} for matrix in matrices]
-    proto = _model(contract.BLAST_LINEAR.name, tensors, _sizes(matrices[0]), {})
+    proto = make_model(contract.BLAST_LINEAR.name, tensors, _sizes(matrices[0]), {})
     proto.functions.append(operator.function_proto())
     model = ir.from_proto(proto)
     NameLayers()(model)
@@ -55,7 +55,7 @@ def twin_model(weights: Sequence[Array]) -> onnx.ModelProto:
         "instruction_set": Library().instruction_sets()[0],
     }
     tensors = [{"weights": dense_packing.pack(weight)} for weight in weights]
-    return _model(contract.DENSE_LINEAR_PACKED.name, tensors, weights[0].shape, attributes)
+    return make_model(contract.DENSE_LINEAR_PACKED.name, tensors, weights[0].shape, attributes)
 
 
 def matmul_model(weights: Sequence[Array]) -> onnx.ModelProto:
@@ -74,7 +74,7 @@ def _sizes(matrix: BlastMatrix) -> tuple[int, int]:
     return matrix.out_features, matrix.in_features
 
 
-def _model(
+def make_model(
     operator_type: str, tensors: list[dict[str, Array]], sizes: tuple[int, ...], attributes: dict[str, Any]
 ) -> onnx.ModelProto:
     """One node of domain ai.blast for each set of tensors; the bias is of zeros and shared."""

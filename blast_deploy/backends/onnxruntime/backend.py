@@ -12,7 +12,7 @@ from blast_deploy.backends.onnxruntime.machine import instruction_set_obstacle, 
 from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
 from blast_deploy.planning.layer import LinearLayer
-from blast_deploy.results import Plan, Rejected
+from blast_deploy.results import Form, Plan, Rejected
 from blast_deploy.runner import Runner
 from blast_deploy.structures.contract import OPERATORS
 from blast_deploy.targets import Target
@@ -20,7 +20,7 @@ from blast_deploy.targets import Target
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_PACKED_TYPES = {"BlastLinear": "BlastLinearPacked"}
+_PACKED_TYPES = {"BlastLinear": "BlastLinearPacked", "QBlastLinear": "QBlastLinearPacked"}
 _ONNX_TYPES = {"float32": "float", "float64": "double"}
 
 
@@ -46,13 +46,17 @@ def run_obstacle(target: Target) -> str | None:
 
 
 def rejected_forms(target: Target, layer: LinearLayer) -> tuple[Rejected, ...]:
-    """The kernel where there is none for the layer, and standard operators where the runtime lacks them."""
-    return (*_rejected_kernel(target, layer), *_rejected_operators(layer))
+    """The kernels where there are none for the layer, and standard operators where the runtime lacks them."""
+    return (*_rejected_kernels(target, layer), *_rejected_operators(layer))
 
 
-def _rejected_kernel(target: Target, layer: LinearLayer) -> tuple[Rejected, ...]:
+def _rejected_kernels(target: Target, layer: LinearLayer) -> tuple[Rejected, ...]:
     if not options_of(target).operator_library:
-        return (Rejected("kernel", f"target {target.name} runs without the operator library"),)
+        reason = f"target {target.name} runs without the operator library"
+        kernels: tuple[Form, ...] = ("kernel", "dequantised")
+        return tuple(Rejected(form, reason) for form in kernels if form in layer.work)
+    if "kernel" not in layer.work:
+        return ()
     packed = next((each for each in OPERATORS if each.name == _PACKED_TYPES.get(layer.operator)), None)
     if packed is None:
         return (Rejected("kernel", f"the operator library has no packed kernel for {layer.operator}"),)

@@ -14,20 +14,25 @@ from blast_deploy.backends.onnxruntime.machine import resolve_instruction_set
 from blast_deploy.backends.onnxruntime.options import options_of
 from blast_deploy.backends.onnxruntime.schedules import describe_schedules
 from blast_deploy.passes.densify import Densify
+from blast_deploy.passes.dequantize import Dequantize
 from blast_deploy.passes.fuse_epilogues import FuseEpilogues, epilogues_of
 from blast_deploy.passes.group_layers import GroupLayers
 from blast_deploy.passes.identity import groups_of
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_blast import PackBlast
+from blast_deploy.passes.pack_quantized import PackQuantized
 from blast_deploy.passes.save import save_mapped
+from blast_deploy.passes.structured import LAYER_OPERATORS
 from blast_deploy.planning.schedule import limits_of
 from blast_deploy.results import Form, Plan
-from blast_deploy.structures.contract import DOMAIN, OPERATORS
+from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN, OPERATORS, Q_BLAST_LINEAR, Operator
 from blast_deploy.targets import Target
 
 MODEL = "model.onnx"
 
 _OLDEST_RUNTIME_IR, _OLDEST_RUNTIME_OPSET = 10, 21
+_OLDEST_RUNTIME_OF_BLOCKS = "1.19"
+"""The first ONNX Runtime whose DequantizeLinear takes scales of blocks."""
 
 
 def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lowered:
@@ -45,12 +50,16 @@ def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lo
     options = options_of(target)
     instruction_set = resolve_instruction_set(options) if options.operator_library else None
     schedules: dict[str, str] = {}
+    integer_kernels = _layers(plan, "kernel", Q_BLAST_LINEAR)
+    float_kernels = [*_layers(plan, "kernel", BLAST_LINEAR), *_layers(plan, "dequantised")]
     InlineFunctions(_layers(plan, "body"))(model)
     Densify(_layers(plan, "dense"))(model)
     if instruction_set is not None:
         limits = limits_of(target.costs)
-        schedules = describe_schedules(model, plan, limits)
-        PackBlast(_layers(plan, "kernel"), instruction_set, limits)(model)
+        Dequantize(_layers(plan, "dequantised"))(model)
+        schedules = describe_schedules(model, float_kernels, plan.rows, limits)
+        PackBlast(float_kernels, instruction_set, limits)(model)
+        PackQuantized(integer_kernels, instruction_set)(model)
         FuseEpilogues()(model)
     epilogues = epilogues_of(model)
     GroupLayers()(model)
@@ -69,8 +78,12 @@ def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lo
     )
 
 
-def _layers(plan: Plan, form: Form) -> list[str]:
-    return [layer.layer for layer in plan.layers if layer.form == form]
+def _layers(plan: Plan, form: Form, operator: Operator | None = None) -> list[str]:
+    return [
+        layer.layer
+        for layer in plan.layers
+        if layer.form == form and operator in (None, LAYER_OPERATORS[layer.operator])
+    ]
 
 
 def _operators(model: ir.Model) -> dict[str, int]:
@@ -82,6 +95,7 @@ def _oldest_runtime(model: ir.Model) -> str:
     """The oldest runtime known to serve; for newer files than this tool exports, the one at hand."""
     opset = model.opset_imports.get("") or 0
     if model.ir_version <= _OLDEST_RUNTIME_IR and opset <= _OLDEST_RUNTIME_OPSET:
-        return runtime.OLDEST
+        blocks = any(node.op_type == "DequantizeLinear" for node in model.graph.all_nodes())
+        return _OLDEST_RUNTIME_OF_BLOCKS if blocks else runtime.OLDEST
     release = onnxruntime.__version__.split(".")
     return ".".join(release[:2])

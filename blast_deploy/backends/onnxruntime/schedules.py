@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 import onnx_ir as ir
 
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
-from blast_deploy.results import Plan
+from blast_deploy.planning.layer import RowRange
 from blast_deploy.structures.blast.schedule import ScheduleLimits, make_schedule
 
 
-def describe_schedules(model: ir.Model, plan: Plan, limits: ScheduleLimits) -> dict[str, str]:
+def describe_schedules(
+    model: ir.Model, layers: Collection[str], plan_rows: RowRange, limits: ScheduleLimits
+) -> dict[str, str]:
     """Layer to its schedule for the plan's fewest and most rows, on one thread and on all of this machine.
 
     Args:
         model: Its layers not yet packed.
-        plan: Layers of any other form than the kernel have no schedule.
+        layers: Those that the float kernel will compute; the others have no schedule.
+        plan_rows: Fewest and most rows.
         limits: When a layer is cut.
     """
-    kernels = {layer.layer for layer in plan.layers if layer.form == "kernel"}
-    rows, threads = sorted(set(plan.rows)), sorted({1, _processors()})
+    rows, threads = sorted(set(plan_rows)), sorted({1, _processors()})
     return {
         layer.name: "; ".join(_describe(layer, count, threads, limits) for count in rows)
         for layer in structured_layers(model)
-        if layer.name in kernels
+        if layer.name in layers
     }
 
 

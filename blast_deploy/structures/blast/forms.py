@@ -32,6 +32,8 @@ class FormWork:
         rows_at_once: Rows that cost as much together as one of them alone.
         blocks: Blocks of the outer factors, each of which is a product of its own.
         padding: Zeros that are read, and for each row calculated with, beside the weights.
+        values_per_call: Values that are written and read again once a call, however many rows there are.
+        bytes_per_weight: What a weight takes; None where that is the layer's element type.
         products: Dense products that follow each other where the form is nothing but such: then the time
             model takes the constants of the dense form for each. 0 for any other form.
     """
@@ -42,6 +44,8 @@ class FormWork:
     rows_at_once: int = 1
     blocks: int = 0
     padding: int = 0
+    values_per_call: int = 0
+    bytes_per_weight: float | None = None
     products: int = 0
 
 

@@ -7,6 +7,8 @@ products over the components, as of a low-rank layer: good where intervals cover
 
 from __future__ import annotations
 
+import numpy as np
+
 from blast_deploy.results import Form
 from blast_deploy.structures.blast.forms import FormWork
 from blast_deploy.structures.gblr.matrix import cost
@@ -42,3 +44,8 @@ def describe(out_features: int, in_features: int, components: int, values: tuple
     covered = sum(values) / (components * (out_features + in_features))
     noun = "component" if components == 1 else "components"
     return f"{components} {noun} on {covered:.0%} of their axes"
+
+
+def index_bytes(components: int) -> int:
+    """Bytes of the starts and widths in a portable file."""
+    return 4 * components * np.dtype(np.int64).itemsize

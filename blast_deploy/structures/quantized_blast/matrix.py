@@ -206,14 +206,16 @@ class QuantizedBlastMatrix:
         return y.reshape(coupled.shape[1], b1 * p)
 
 
-def check_activation(activation: str) -> None:
-    """Refuse a meaning of ``activation`` that there is not.
+def check_activation(activation: str) -> Activation:
+    """Give a meaning of ``activation`` that there is, or refuse it.
 
     Raises:
         InvalidInputError: Naming those that there are.
     """
-    if activation not in ACTIVATIONS:
-        raise InvalidInputError(f"activation must be {' or '.join(ACTIVATIONS)} (got {activation!r})")
+    for known in ACTIVATIONS:
+        if activation == known:
+            return known
+    raise InvalidInputError(f"activation must be {' or '.join(ACTIVATIONS)} (got {activation!r})")
 
 
 def check_quantized_shapes(

@@ -34,19 +34,19 @@ def block_scales(values: Float64, bits: int, block_size: int) -> NDArray[np.floa
         Float32 (..., ceil(k / block_size)), never 0.
     """
     blocks = _blocked(values, block_size)
-    greatest = np.abs(blocks).max(axis=-1)
-    greatest = np.where(greatest > 0, greatest, 1.0)
+    found = np.abs(blocks).max(axis=-1)
+    greatest: Float64 = np.where(found > 0, found, 1.0)
     if bits == 8:
         return _normal((greatest / 127).astype(np.float32))
     best = np.ones_like(greatest, np.float32)
-    least: Float64 = np.full(greatest.shape, np.inf)
+    least = np.full(greatest.shape, np.inf)
     for sign in (-1, 1):
         for part in SHRINKS:
             scales = _normal((sign * part * greatest / 8).astype(ml_dtypes.bfloat16).astype(np.float32))
             wide = scales[..., None].astype(np.float64)
             error = np.square(_integers(blocks / wide, bits) * wide - blocks).sum(axis=-1)
-            best = np.where(error < least, scales, best)
-            least = np.where(error < least, error, least)
+            better = error < least
+            best[better], least[better] = scales[better], error[better]
     return best
 
 
@@ -59,8 +59,7 @@ def feedback(metric: Float64) -> Float64:
     mean = float(np.trace(metric)) / len(metric)
     damped = metric + (DAMPING * mean if mean > 0 else 1.0) * np.eye(len(metric))
     inverse = np.linalg.inv(damped)
-    upper: Float64 = np.linalg.cholesky((inverse + inverse.T) / 2).T
-    return upper
+    return np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T, np.float64)
 
 
 def round_rows(values: Float64, scales: Float64, bits: int, upper: Float64) -> NDArray[np.int8]:

@@ -1,4 +1,4 @@
-"""The files that export makes: all of them, or none."""
+"""The files of a portable model: all of them, or none."""
 
 from __future__ import annotations
 
@@ -6,14 +6,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx_ir as ir
+
 from blast_deploy import reference
 from blast_deploy.errors import InvalidInputError, OutputExistsError
-from blast_deploy.passes.save import data_path
+from blast_deploy.passes.save import data_path, save_mapped
+from blast_deploy.passes.seal import seal
 from blast_deploy.staging import full_disk_explained, sibling
+
+EMBEDDED_LIMIT = 3 << 29
+"""Bytes of weights (1.5 GiB) above which they go to a file of their own: protobuf ends at 2 GiB."""
+
+
+def write_model(model: ir.Model, path: Path) -> None:
+    """Write a portable model; many weights go to a file beside it, whose hash it then bears."""
+    weights = (value.const_value for value in model.graph.initializers.values())
+    if sum(weight.nbytes for weight in weights if weight is not None) > EMBEDDED_LIMIT:
+        save_mapped(model, path)
+        seal(path)
+    else:
+        ir.external_data.load_to_model(model)
+        ir.save(model, path)
+
+
+def model_bytes(path: Path) -> int:
+    """Bytes of a model file and of the external weights that this tool writes beside it."""
+    return sum(file.stat().st_size for file in (path, data_path(path)) if file.exists())
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Refuse a path that export may not write to, before any work is done.
+    """Refuse a path that may not be written to, before any work is done.
 
     Raises:
         InvalidInputError: If it does not end in ``.onnx``, or one of the files is a folder.

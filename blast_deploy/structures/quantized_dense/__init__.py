@@ -1,0 +1,1 @@
+"""The dense twin of quantised BLAST: the same product on a dense weight, to compare with."""

@@ -1,0 +1,1 @@
+"""The benchmark of quantised layers: ``python -m tools.bench_quantised``."""
