@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from blast_deploy.bench.benchmark import benchmark
     from blast_deploy.calibration.calibrate import calibrate
     from blast_deploy.checkpoints.folder import load, save
+    from blast_deploy.checkpoints.gaudi_gblr import load_gblr
     from blast_deploy.compiler import compile
     from blast_deploy.compression.compress import compress
     from blast_deploy.doctor import diagnose
@@ -44,6 +45,7 @@ _HOMES = {
     "library_path": "blast_deploy.native",
     "list_targets": "blast_deploy.targets",
     "load": "blast_deploy.checkpoints.folder",
+    "load_gblr": "blast_deploy.checkpoints.gaudi_gblr",
     "open": "blast_deploy.runner",
     "quantize": "blast_deploy.quantizer",
     "replace_linear": "blast_deploy.structures.blast.module",
@@ -68,6 +70,7 @@ __all__ = [
     "library_path",
     "list_targets",
     "load",
+    "load_gblr",
     "open",
     "quantize",
     "replace_linear",
