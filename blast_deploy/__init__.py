@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from blast_deploy.structures.blast.module import BlastLinear, replace_linear
     from blast_deploy.structures.gblr.gaudi import GaudiGblrLinear, SigmaAnnealing, freeze
     from blast_deploy.structures.gblr.module import GblrLinear
+    from blast_deploy.structures.gblr.shrinkage import (
+        Flops,
+        MeanWidth,
+        WidthShrinkage,
+        model_flops,
+        parameter_groups,
+    )
     from blast_deploy.targets import list_targets
     from blast_deploy.verification.verify import verify
 
@@ -31,9 +38,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BlastLinear": "blast_deploy.structures.blast.module",
+    "Flops": "blast_deploy.structures.gblr.shrinkage",
     "GaudiGblrLinear": "blast_deploy.structures.gblr.gaudi",
     "GblrLinear": "blast_deploy.structures.gblr.module",
+    "MeanWidth": "blast_deploy.structures.gblr.shrinkage",
     "SigmaAnnealing": "blast_deploy.structures.gblr.gaudi",
+    "WidthShrinkage": "blast_deploy.structures.gblr.shrinkage",
     "benchmark": "blast_deploy.bench.benchmark",
     "calibrate": "blast_deploy.calibration.calibrate",
     "compile": "blast_deploy.compiler",
@@ -46,7 +56,9 @@ _HOMES = {
     "list_targets": "blast_deploy.targets",
     "load": "blast_deploy.checkpoints.folder",
     "load_gblr": "blast_deploy.checkpoints.gaudi_gblr",
+    "model_flops": "blast_deploy.structures.gblr.shrinkage",
     "open": "blast_deploy.runner",
+    "parameter_groups": "blast_deploy.structures.gblr.shrinkage",
     "quantize": "blast_deploy.quantizer",
     "replace_linear": "blast_deploy.structures.blast.module",
     "report": "blast_deploy.reporting.report",
@@ -56,9 +68,12 @@ _HOMES = {
 
 __all__ = [
     "BlastLinear",
+    "Flops",
     "GaudiGblrLinear",
     "GblrLinear",
+    "MeanWidth",
     "SigmaAnnealing",
+    "WidthShrinkage",
     "benchmark",
     "calibrate",
     "compile",
@@ -71,7 +86,9 @@ __all__ = [
     "list_targets",
     "load",
     "load_gblr",
+    "model_flops",
     "open",
+    "parameter_groups",
     "quantize",
     "replace_linear",
     "report",

@@ -2,8 +2,8 @@
 
 Source: github.com/changwoolee/Gaudi-GBLR, ``src/models/layers/gblr.py``. A layer has
 ``lr_weight1 (K, r, n)``, ``lr_weight2 (K, m, r)``, ``widths (2, K)`` and ``locations (2, K)``, whose row 0 is
-that of the columns, perhaps ``bias (m)``, and buffers ``freq_in``, ``freq_out`` and ``sigma``. Sigma is stored
-even by models that use no Gaussian, so whether there is one must be said beside.
+that of the columns, perhaps ``bias (m)``, and buffers ``freq_in``, ``freq_out`` and ``sigma``. Sigma is
+stored even by models that use no Gaussian, so whether there is one must be said beside.
 """
 
 from __future__ import annotations
