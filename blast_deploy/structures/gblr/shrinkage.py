@@ -1,8 +1,8 @@
 """The proximal step that lets layers find their own budgets: widths shrink until the model is small enough.
 
 Source: Gaudi-GBLR, arXiv 2310.18882, which minimises the loss plus lambda times the sum of the widths by
-proximal gradient descent: after each step of the optimizer every width is soft-thresholded by its learning rate
-times lambda and clamped to 0 .. 1. What the loss needs grows back; what it does not dies.
+proximal gradient descent: after each step of the optimizer every width is soft-thresholded by its learning
+rate times lambda and clamped to 0 .. 1. What the loss needs grows back; what it does not dies.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ Target = MeanWidth | Flops
 def model_flops(model: nn.Module) -> int:
     """Operations for one row in all linear layers of a model, each layer counted once, biases left out.
 
-    GBLR layers count as evaluation has them, by rounded widths and without dead components, at infinite sigma.
+    GBLR layers count as evaluation has them at infinite sigma, by rounded widths, without dead components.
     """
     return sum(_flops(layer) for layer in model.modules())
 
