@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from blast_deploy.bench.benchmark import benchmark
     from blast_deploy.calibration.calibrate import calibrate
     from blast_deploy.checkpoints.folder import load, save
+    from blast_deploy.checkpoints.gaudi_gblr import load_gblr
     from blast_deploy.compiler import compile
     from blast_deploy.compression.compress import compress
     from blast_deploy.doctor import diagnose
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from blast_deploy.structures.blast.module import BlastLinear, replace_linear
     from blast_deploy.structures.gblr.gaudi import GaudiGblrLinear, SigmaAnnealing, freeze
     from blast_deploy.structures.gblr.module import GblrLinear
+    from blast_deploy.structures.gblr.shrinkage import (
+        Flops,
+        MeanWidth,
+        WidthShrinkage,
+        model_flops,
+        parameter_groups,
+    )
     from blast_deploy.targets import list_targets
     from blast_deploy.verification.verify import verify
 
@@ -30,9 +38,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BlastLinear": "blast_deploy.structures.blast.module",
+    "Flops": "blast_deploy.structures.gblr.shrinkage",
     "GaudiGblrLinear": "blast_deploy.structures.gblr.gaudi",
     "GblrLinear": "blast_deploy.structures.gblr.module",
+    "MeanWidth": "blast_deploy.structures.gblr.shrinkage",
     "SigmaAnnealing": "blast_deploy.structures.gblr.gaudi",
+    "WidthShrinkage": "blast_deploy.structures.gblr.shrinkage",
     "benchmark": "blast_deploy.bench.benchmark",
     "calibrate": "blast_deploy.calibration.calibrate",
     "compile": "blast_deploy.compiler",
@@ -44,7 +55,10 @@ _HOMES = {
     "library_path": "blast_deploy.native",
     "list_targets": "blast_deploy.targets",
     "load": "blast_deploy.checkpoints.folder",
+    "load_gblr": "blast_deploy.checkpoints.gaudi_gblr",
+    "model_flops": "blast_deploy.structures.gblr.shrinkage",
     "open": "blast_deploy.runner",
+    "parameter_groups": "blast_deploy.structures.gblr.shrinkage",
     "quantize": "blast_deploy.quantizer",
     "replace_linear": "blast_deploy.structures.blast.module",
     "report": "blast_deploy.reporting.report",
@@ -54,9 +68,12 @@ _HOMES = {
 
 __all__ = [
     "BlastLinear",
+    "Flops",
     "GaudiGblrLinear",
     "GblrLinear",
+    "MeanWidth",
     "SigmaAnnealing",
+    "WidthShrinkage",
     "benchmark",
     "calibrate",
     "compile",
@@ -68,7 +85,10 @@ __all__ = [
     "library_path",
     "list_targets",
     "load",
+    "load_gblr",
+    "model_flops",
     "open",
+    "parameter_groups",
     "quantize",
     "replace_linear",
     "report",

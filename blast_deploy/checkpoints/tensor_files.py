@@ -72,6 +72,17 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
     )
 
 
+def read_state(file: Path) -> dict[str, StoredTensor]:
+    """Read a state dict of float tensors: a safetensors file, or a torch file.
+
+    Raises:
+        InvalidInputError: If there is no such file, it is damaged, would run code or holds anything else.
+    """
+    if not file.is_file():
+        raise InvalidInputError(f"{file} is no file; give a saved state dict")
+    return _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
+
+
 def read_tensor(file: Path) -> StoredTensor:
     """Read a torch file that holds one float tensor.
 
