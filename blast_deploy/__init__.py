@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from blast_deploy.reporting.report import report
     from blast_deploy.runner import open
     from blast_deploy.structures.blast.module import BlastLinear, replace_linear
+    from blast_deploy.structures.gblr.gaudi import GaudiGblrLinear, SigmaAnnealing, freeze
+    from blast_deploy.structures.gblr.module import GblrLinear
     from blast_deploy.targets import list_targets
     from blast_deploy.verification.verify import verify
 
@@ -28,12 +30,16 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BlastLinear": "blast_deploy.structures.blast.module",
+    "GaudiGblrLinear": "blast_deploy.structures.gblr.gaudi",
+    "GblrLinear": "blast_deploy.structures.gblr.module",
+    "SigmaAnnealing": "blast_deploy.structures.gblr.gaudi",
     "benchmark": "blast_deploy.bench.benchmark",
     "calibrate": "blast_deploy.calibration.calibrate",
     "compile": "blast_deploy.compiler",
     "compress": "blast_deploy.compression.compress",
     "diagnose": "blast_deploy.doctor",
     "export": "blast_deploy.exporter.export",
+    "freeze": "blast_deploy.structures.gblr.gaudi",
     "inspect": "blast_deploy.inspection",
     "library_path": "blast_deploy.native",
     "list_targets": "blast_deploy.targets",
@@ -48,12 +54,16 @@ _HOMES = {
 
 __all__ = [
     "BlastLinear",
+    "GaudiGblrLinear",
+    "GblrLinear",
+    "SigmaAnnealing",
     "benchmark",
     "calibrate",
     "compile",
     "compress",
     "diagnose",
     "export",
+    "freeze",
     "inspect",
     "library_path",
     "list_targets",

@@ -14,7 +14,9 @@ from safetensors.numpy import save_file
 
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.blast.matrix import BlastMatrix
-from blast_deploy.structures.contract import BLAST_LINEAR, Q_BLAST_LINEAR
+from blast_deploy.structures.contract import BLAST_LINEAR, GBLR_LINEAR, Q_BLAST_LINEAR
+from blast_deploy.structures.gblr.intervals import IntervalFactor
+from blast_deploy.structures.gblr.matrix import GblrMatrix
 from blast_deploy.structures.quantized_blast.matrix import QuantizedBlastMatrix
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -94,7 +96,7 @@ def load_factors(
 
 def stored_dtype(operator: str, tensor: str, dtype: str) -> str:
     """The element type that a tensor is kept in, where the layer's own is ``dtype``; 4 bits are in int8."""
-    return "int8" if tensor in _INTEGERS[operator] else dtype
+    return _INTEGERS[operator].get(tensor, dtype)
 
 
 def layer_names(path: Path) -> frozenset[str]:
@@ -132,6 +134,15 @@ def quantized_matrix(layer: LayerFactors) -> QuantizedBlastMatrix:
     return QuantizedBlastMatrix.from_operator(layer.tensors, layer.attributes, *sizes)
 
 
+def _gblr(layer: LayerFactors, x: NDArray[Any]) -> NDArray[np.float64]:
+    u, u_start, u_width, v, v_start, v_width, bias = (
+        layer.tensors[name] for name in _TENSORS[GBLR_LINEAR.name]
+    )
+    left = IntervalFactor(u, u_start, u_width, layer.out_features)
+    right = IntervalFactor(v, v_start, v_width, layer.in_features)
+    return GblrMatrix(left, right).apply(x, bias)
+
+
 def quantises_activations(layer: LayerFactors) -> bool:
     """Whether a layer quantises what enters it, so that its truth is exact in integers alone."""
     return layer.operator == Q_BLAST_LINEAR.name and layer.attributes.get("activation") == "int8"
@@ -144,13 +155,16 @@ def without_quantised_activations(layer: LayerFactors) -> LayerFactors:
 
 _TENSORS = {
     operator.name: tuple(item.name for item in operator.inputs[1:])
-    for operator in (BLAST_LINEAR, Q_BLAST_LINEAR)
+    for operator in (BLAST_LINEAR, Q_BLAST_LINEAR, GBLR_LINEAR)
 }
 _INTEGERS = {
-    operator.name: {item.name for item in operator.inputs if item.type != "T"}
-    for operator in (BLAST_LINEAR, Q_BLAST_LINEAR)
+    operator.name: {
+        item.name: "int8" if item.type == "Q" else item.type for item in operator.inputs if item.type != "T"
+    }
+    for operator in (BLAST_LINEAR, Q_BLAST_LINEAR, GBLR_LINEAR)
 }
 _TRUTHS: dict[str, Callable[[LayerFactors, NDArray[Any]], NDArray[np.float64]]] = {
     BLAST_LINEAR.name: _blast,
     Q_BLAST_LINEAR.name: _quantized_blast,
+    GBLR_LINEAR.name: _gblr,
 }

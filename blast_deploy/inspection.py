@@ -14,12 +14,14 @@ from safetensors import SafetensorError, safe_open
 
 from blast_deploy.artifact import MANIFEST, Artifact, open_artifact
 from blast_deploy.errors import InvalidInputError, MissingExtraError
-from blast_deploy.planning.layer import LinearLayer, blast_layer
+from blast_deploy.planning.layer import LinearLayer, blast_layer, gblr_layer
 from blast_deploy.portable import linear_layer, read_portable, sizes
 from blast_deploy.results import InspectedLayer, Inspection
 
 _CONFIG = "config.json"
 _SECTION = "structured_layers"
+_FLOAT_FACTORS = {"BlastLinear": ("U", "S", "V"), "GblrLinear": ("u", "v")}
+_INDICES = {"BlastLinear": (), "GblrLinear": ("u_start", "u_width", "v_start", "v_width")}
 _PUBLISHED = "blast_llama"
 _FACTORS = {"B": "U", "D": "S", "C": "V"}
 """What the published models call the factors, and what this package does; their shapes are the same."""
@@ -159,15 +161,19 @@ def _folder(path: Path) -> Inspection:
     tensors = _read_published(path) if published else _read_headers(path)
     described = _described(path, tensors) if published else _section(path, config)
     layers = tuple(_folder_layer(path, name, entry, tensors) for name, entry in described.items())
-    factors = {f"{layer.name}.{factor}" for layer in layers for factor in ("U", "S", "V")}
-    rest = [tensor for name, tensor in tensors.items() if name not in factors]
+    floats = {f"{layer.name}.{factor}" for layer in layers for factor in _FLOAT_FACTORS[layer.operator]}
+    indices = {f"{layer.name}.{part}" for layer in layers for part in _INDICES[layer.operator]}
+    rest = [tensor for name, tensor in tensors.items() if name not in floats | indices]
     plain = sum(tensor.size for tensor in rest)
     plain_bytes = sum(tensor.bytes for tensor in rest)
-    widths = [(layer, tensors[f"{layer.name}.U"].item_bytes) for layer in layers]
+    first = {layer.name: f"{layer.name}.{_FLOAT_FACTORS[layer.operator][0]}" for layer in layers}
+    widths = [(layer, tensors[first[layer.name]].item_bytes) for layer in layers]
     return Inspection(
         path=path,
         kind="model folder",
-        bytes=plain_bytes + sum(layer.parameters * width for layer, width in widths),
+        bytes=plain_bytes
+        + sum(layer.parameters * width for layer, width in widths)
+        + sum(tensors[name].bytes for name in indices if name in tensors),
         dense_bytes=plain_bytes + sum(layer.dense_parameters * width for layer, width in widths),
         parameters=plain + sum(layer.parameters for layer in layers),
         dense_parameters=plain + sum(layer.dense_parameters for layer in layers),
@@ -197,6 +203,8 @@ def _folder_layer(
     path: Path, name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Tensor]
 ) -> InspectedLayer:
     try:
+        if entry.get("structure") == "gblr":
+            return _gblr_folder_layer(name, entry, tensors)
         dtype = tensors[f"{name}.U"].dtype
         first, second = entry["blocks"]
         return _layer(
@@ -216,6 +224,20 @@ def _folder_layer(
         ) from error
 
 
+def _gblr_folder_layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Tensor]) -> InspectedLayer:
+    left, right = entry["values"]
+    return _layer(
+        gblr_layer(
+            name,
+            dtype=tensors[f"{name}.u"].dtype,
+            out_features=int(entry["out_features"]),
+            in_features=int(entry["in_features"]),
+            components=int(entry["components"]),
+            values=(int(left), int(right)),
+        )
+    )
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
@@ -231,11 +253,13 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _section(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
     section = config.get(_SECTION)
     layers = {} if section is None else section.get("layers") if isinstance(section, dict) else None
-    if not isinstance(layers, dict):
+    if not isinstance(layers, dict) or not all(isinstance(entry, dict) for entry in layers.values()):
         raise InvalidInputError(
             f"section {_SECTION!r} of {path / _CONFIG} is damaged; compress the model again"
         )
-    return layers
+    # What the whole section says no layer repeats.
+    told = {"structure": section.get("structure")} if isinstance(section, dict) else {}
+    return {name: told | entry for name, entry in layers.items()}
 
 
 def _read_headers(path: Path) -> dict[str, _Tensor]:

@@ -17,7 +17,7 @@ from blast_deploy.passes.name_layers import NameLayers
 from blast_deploy.passes.seal import break_seal
 from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
-from blast_deploy.planning.layer import LinearLayer, blast_layer, quantized_blast_layer
+from blast_deploy.planning.layer import LinearLayer, blast_layer, gblr_layer, quantized_blast_layer
 from blast_deploy.results import TensorSpec
 
 
@@ -75,6 +75,15 @@ def read_portable(path: str | Path) -> PortableModel:
 
 def linear_layer(layer: StructuredLayer) -> LinearLayer:
     """What the planner needs to know of a structured layer."""
+    if layer.intervals is not None:
+        return gblr_layer(
+            layer.name,
+            dtype=layer.dtype,
+            out_features=layer.out_features,
+            in_features=layer.in_features,
+            components=layer.intervals.components,
+            values=(layer.intervals.u_values, layer.intervals.v_values),
+        )
     how = layer.quantisation
     if how is None:
         return blast_layer(

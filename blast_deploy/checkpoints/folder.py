@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -29,6 +28,7 @@ from blast_deploy.checkpoints.section import (
     CONFIG,
     SECTION,
     StructuredSection,
+    check_intervals,
     describe,
     insert,
     read,
@@ -123,7 +123,7 @@ def write(
     values = json.loads(config.to_json_string(use_diff=True))
     section = describe(module)
     if section is not None:
-        values[SECTION] = msgspec.to_builtins(section)
+        values[SECTION] = section.written()
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     save_file(
         _distinct(module.state_dict()), folder / WEIGHTS, metadata={"format": "pt", _STAMP: __version__}
@@ -264,6 +264,7 @@ def _load_structured(path: Path, section: StructuredSection) -> nn.Module:
         )
     # Copied, because the mapped file may change and is not aligned as torch's fast kernels like it.
     module.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
+    check_intervals(module, path)
     return module
 
 

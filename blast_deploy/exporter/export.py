@@ -23,6 +23,7 @@ from blast_deploy.model_files import check_output, model_bytes, staged_files, wr
 from blast_deploy.passes.structured import structured_layers
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import ExportResult, TensorSpec
+from blast_deploy.structures.gblr.gaudi import freeze
 
 Progress = Callable[[int, int, str], None]
 _STEPS = (
@@ -50,9 +51,10 @@ def export(
 ) -> ExportResult:
     """Export a model folder, or any torch module, to ONNX.
 
-    Each ``BlastLinear`` becomes one ``ai.blast::BlastLinear`` node, named after the module, whose meaning the
-    file carries as a function of standard operators. Beside ``model.onnx`` lies ``model.reference.npz``: the
-    sample inputs and what the module gives for them in float64. Weights of more than 1.5 GiB go to
+    Each ``BlastLinear`` becomes one ``ai.blast::BlastLinear`` node and each ``GblrLinear`` one ``GblrLinear``
+    node, named after the module, whose meaning the file carries as a function of standard operators. A
+    ``GaudiGblrLinear`` is frozen as it is in evaluation. Beside ``model.onnx`` lies ``model.reference.npz``:
+    the sample inputs and what the module gives for them in float64. Weights of more than 1.5 GiB go to
     ``model.onnx.data``. The caller's module is never changed.
 
     Args:
@@ -110,7 +112,8 @@ def export(
 
 
 def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Steps) -> ExportResult:
-    module = multiply_out(source.module) if dense else source.module
+    frozen = freeze(source.module)
+    module = multiply_out(frozen) if dense else frozen
     for sample in source.samples:
         source.call.replaced(sample, lambda tensor: tensor)
     steps.next()

@@ -19,11 +19,15 @@ from torch import nn
 import blast_deploy
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.exporter.call import Axes, Call
+from blast_deploy.passes.bodies import body
 from blast_deploy.passes.name_layers import NameLayers
 from blast_deploy.passes.recognise_gelu import RecogniseGelu
 from blast_deploy.passes.swap_last_axes import SwapLastAxes
-from blast_deploy.structures.blast import operator
+from blast_deploy.structures.blast import module as _blast_module  # noqa: F401  (registers the operator)
+from blast_deploy.structures.blast import operator as blast
 from blast_deploy.structures.contract import DOMAIN, IR_VERSION, OPSET
+from blast_deploy.structures.gblr import module as _gblr_module  # noqa: F401  (registers the operator)
+from blast_deploy.structures.gblr import operator as gblr
 
 
 def translate(
@@ -56,7 +60,7 @@ def translate(
                 opset_version=OPSET,
                 dynamic_shapes=shapes,
                 dynamo=True,
-                custom_translation_table={torch.ops.blast_deploy.blast_linear.default: _bare_node()},
+                custom_translation_table=_bare_nodes(),
                 verbose=False,
             )
     except Exception as error:  # torch raises many types, and those of the module's own code
@@ -78,22 +82,45 @@ def _finish(model: ir.Model, prefix: str) -> ir.Model:
     model.producer_version = blast_deploy.__version__
     model.ir_version = IR_VERSION
     NameLayers(prefix)(model)
-    if any(node.domain == DOMAIN for node in model.graph.all_nodes()):
-        body = operator.function()
-        model.functions[body.identifier()] = body
+    for name in sorted({node.op_type for node in model.graph.all_nodes() if node.domain == DOMAIN}):
+        function = body(name)
+        model.functions[function.identifier()] = function
     return model
 
 
-def _bare_node() -> Any:
-    make = operator.node_maker()
+def _bare_nodes() -> dict[Any, Any]:
+    """What each layer's torch operator becomes: a node of the same arguments, zeros where it has no bias."""
+    operators = torch.ops.blast_deploy
+    make_blast, make_gblr = blast.node_maker(), gblr.node_maker()
 
     def blast_linear(x: Any, U: Any, S: Any, V: Any, bias: Any, in_features: int, out_features: int) -> Any:
-        if bias is None:
-            zeros = np.zeros(out_features, dtype=x.dtype.numpy())
-            bias = opset20.Constant(value=ir.to_proto(ir.Tensor(zeros)))
-        return make(x, U, S, V, bias, in_features=in_features, out_features=out_features)
+        given = _bias(x, bias, out_features)
+        return make_blast(x, U, S, V, given, in_features=in_features, out_features=out_features)
 
-    return blast_linear
+    def gblr_linear(
+        x: Any,
+        u: Any,
+        u_start: Any,
+        u_width: Any,
+        v: Any,
+        v_start: Any,
+        v_width: Any,
+        bias: Any,
+        in_features: int,
+        out_features: int,
+    ) -> Any:
+        factors = u, u_start, u_width, v, v_start, v_width
+        given = _bias(x, bias, out_features)
+        return make_gblr(x, *factors, given, in_features=in_features, out_features=out_features)
+
+    return {operators.blast_linear.default: blast_linear, operators.gblr_linear.default: gblr_linear}
+
+
+def _bias(x: Any, bias: Any, out_features: int) -> Any:
+    if bias is not None:
+        return bias
+    zeros = np.zeros(out_features, dtype=x.dtype.numpy())
+    return opset20.Constant(value=ir.to_proto(ir.Tensor(zeros)))
 
 
 def root_cause(error: BaseException) -> str:

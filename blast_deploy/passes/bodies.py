@@ -9,12 +9,14 @@ import onnx_ir as ir
 
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.blast import operator as blast
-from blast_deploy.structures.contract import BLAST_LINEAR, Q_BLAST_LINEAR
+from blast_deploy.structures.contract import BLAST_LINEAR, GBLR_LINEAR, Q_BLAST_LINEAR
+from blast_deploy.structures.gblr import operator as gblr
 from blast_deploy.structures.quantized_blast import operator as quantized_blast
 
 _BODIES: dict[str, Callable[[], onnx.FunctionProto]] = {
     BLAST_LINEAR.name: blast.function_proto,
     Q_BLAST_LINEAR.name: quantized_blast.function_proto,
+    GBLR_LINEAR.name: gblr.function_proto,
 }
 
 

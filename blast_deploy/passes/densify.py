@@ -1,4 +1,4 @@
-"""BLAST layers to dense ones."""
+"""Structured layers to dense ones."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Densify(ir.passes.InPlacePass):
 
 
 def _densify(layer: StructuredLayer) -> None:
-    matrix, dtype = layer.matrix_later(), layer.element_type
+    dense, dtype = layer.dense_later(), layer.element_type
     shape = layer.in_features, layer.out_features
     weight = add_initializer(
-        layer, "weight", dtype, shape, lambda: np.ascontiguousarray(matrix().dense().T.astype(dtype.numpy()))
+        layer, "weight", dtype, shape, lambda: np.ascontiguousarray(dense().T.astype(dtype.numpy()))
     )
     operands = [layer.input, weight]
     product = ir.node("MatMul", operands, name=layer.name)

@@ -59,7 +59,9 @@ class NameLayers(ir.passes.InPlacePass):
 
 def _module_name(node: ir.Node) -> str:
     parameters = LAYER_OPERATORS[node.op_type].inputs[1:]
-    factors = list(zip(parameters[:-1], node.inputs[1:], strict=False))
+    # Layers without any component have equal factors, and nothing but a bias of their own.
+    last = None if _is_empty(node.inputs[1]) else -1
+    factors = list(zip(parameters[:last], node.inputs[1:], strict=False))
     own = [pair for pair in factors if pair[1] is not None and len(pair[1].uses()) == 1]
     for parameter, factor in own or factors[:1]:
         name = (factor.name if factor is not None else None) or ""
@@ -68,6 +70,10 @@ def _module_name(node: ir.Node) -> str:
         if name.endswith(f".{parameter.name}"):
             return name.removesuffix(f".{parameter.name}")
     return node.name or node.outputs[0].name or _ROOT
+
+
+def _is_empty(value: ir.Value | None) -> bool:
+    return value is not None and value.shape is not None and 0 in value.shape
 
 
 def _name(node: ir.Node, name: str, taken: Container[str | None]) -> None:

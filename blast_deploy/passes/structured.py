@@ -17,11 +17,14 @@ from blast_deploy.structures.contract import (
     BLAST_LINEAR,
     DOMAIN,
     DOMAIN_VERSION,
+    GBLR_LINEAR,
     OPERATORS,
     Q_BLAST_LINEAR,
     Input,
     Operator,
 )
+from blast_deploy.structures.gblr.intervals import IntervalFactor, check_factor
+from blast_deploy.structures.gblr.matrix import GblrMatrix
 from blast_deploy.structures.quantized_blast.matrix import (
     Activation,
     QuantizedBlastMatrix,
@@ -29,7 +32,7 @@ from blast_deploy.structures.quantized_blast.matrix import (
     check_quantized_shapes,
 )
 
-LAYER_OPERATORS = {operator.name: operator for operator in (BLAST_LINEAR, Q_BLAST_LINEAR)}
+LAYER_OPERATORS = {operator.name: operator for operator in (BLAST_LINEAR, Q_BLAST_LINEAR, GBLR_LINEAR)}
 """The operators that are structured layers of a portable model."""
 
 
@@ -51,18 +54,34 @@ class Quantisation:
 
 
 @dataclass(frozen=True)
+class Intervals:
+    """How much of its axes the components of a ``GblrLinear`` node cover.
+
+    Attributes:
+        components: K.
+        u_values: Values of all left vectors together.
+        v_values: Values of all right vectors together.
+    """
+
+    components: int
+    u_values: int
+    v_values: int
+
+
+@dataclass(frozen=True)
 class StructuredLayer:
-    """One ``ai.blast::BlastLinear`` or ``QBlastLinear`` node, checked.
+    """One ``BlastLinear``, ``QBlastLinear`` or ``GblrLinear`` node of domain ``ai.blast``, checked.
 
     Attributes:
         name: Unique in the model.
         node: The node; its inputs are those of the contract.
         out_features: Width m of the output.
         in_features: Width n of the input.
-        blocks: b1 and b2.
-        rank: r.
+        blocks: b1 and b2; one block where it is GBLR, which written out is low-rank.
+        rank: r; the components where it is GBLR.
         element_type: Element type of X, Y and the bias, and of factors that are not quantised.
         quantisation: How it is quantised; None where it is not.
+        intervals: What its components cover where it is GBLR; None where it is not.
     """
 
     name: str
@@ -73,6 +92,7 @@ class StructuredLayer:
     rank: int
     element_type: ir.DataType
     quantisation: Quantisation | None = None
+    intervals: Intervals | None = None
 
     @property
     def operator(self) -> Operator:
@@ -105,11 +125,18 @@ class StructuredLayer:
         return sum(_constant(self.node, index, self.name).nbytes for index in self._factors)
 
     def matrix(self) -> BlastMatrix:
-        """Read the factors, at their own dtype (float32 for bfloat16, float64 for quantised ones)."""
+        """Read BLAST factors, at their own dtype (float32 for bfloat16, float64 for quantised ones)."""
         return self.matrix_later()()
 
+    def dense_later(self) -> Callable[[], NDArray[np.float64]]:
+        """What multiplies the weight out when it is called, even after the layer's node has gone."""
+        matrix = self.matrix_later() if self.intervals is None else self.gblr_later()
+        return lambda: matrix().dense()
+
     def matrix_later(self) -> Callable[[], BlastMatrix]:
-        """What reads the factors when it is called, even after the layer's node has gone."""
+        """What reads BLAST factors when it is called, even after the layer's node has gone."""
+        if self.intervals is not None:
+            raise InvalidInputError(f"layer {self.name!r} is no BLAST layer; it is {self.node.op_type}")
         if self.quantisation is not None:
             quantized = self.quantized_later()
             return lambda: quantized().dequantize()
@@ -128,6 +155,21 @@ class StructuredLayer:
             self.out_features,
             self.in_features,
         )
+
+    def gblr_later(self) -> Callable[[], GblrMatrix]:
+        """What reads GBLR factors when it is called, even after the layer's node has gone."""
+        if self.intervals is None:
+            raise InvalidInputError(f"layer {self.name!r} is no GBLR layer; it is {self.node.op_type}")
+        parts = [_constant(self.node, index, self.name) for index in self._factors]
+
+        def read() -> GblrMatrix:
+            u, u_start, u_width, v, v_start, v_width = map(_array, parts)
+            return GblrMatrix(
+                IntervalFactor(u, u_start, u_width, self.out_features),
+                IntervalFactor(v, v_start, v_width, self.in_features),
+            )
+
+        return read
 
     def bias(self) -> NDArray[Any]:
         """Read the bias (out_features,), at its own dtype (float32 for bfloat16)."""
@@ -237,6 +279,10 @@ def _layer(node: ir.Node) -> StructuredLayer:
     out_features, in_features = (_size(node, each, name) for each in ("out_features", "in_features"))
     tensors = {item.name: _constant(node, index, name) for index, item in enumerate(inputs) if index}
     shapes = {each: tuple(tensor.shape.numpy()) for each, tensor in tensors.items()}
+    if shapes["bias"] != (out_features,):
+        raise InvalidInputError(f"bias of layer {name!r} must be ({out_features},) (got {shapes['bias']})")
+    if node.op_type == GBLR_LINEAR.name:
+        return _gblr_layer(node, name, tensors, (out_features, in_features))
     quantisation = _quantisation(node, name) if node.op_type == Q_BLAST_LINEAR.name else None
     try:
         if quantisation is None:
@@ -251,12 +297,34 @@ def _layer(node: ir.Node) -> StructuredLayer:
             )
     except InvalidInputError as error:
         raise InvalidInputError(f"layer {name!r} is no BLAST layer: {error}") from error
-    if shapes["bias"] != (out_features,):
-        raise InvalidInputError(f"bias of layer {name!r} must be ({out_features},) (got {shapes['bias']})")
     element_type = _element_type(tensors, inputs, quantisation, name)
     left, right = [shapes[each] for each in (("U", "V") if quantisation is None else ("Uq", "Vq"))]
     return StructuredLayer(
         name, node, out_features, in_features, (left[0], right[0]), left[2], element_type, quantisation
+    )
+
+
+def _gblr_layer(
+    node: ir.Node, name: str, tensors: dict[str, ir.TensorProtocol], sizes: tuple[int, int]
+) -> StructuredLayer:
+    element_type = _element_type(tensors, GBLR_LINEAR.inputs, None, name)
+    values, components = {}, {}
+    for side, size in zip("uv", sizes, strict=True):
+        start, width = (_array(tensors[f"{side}_{part}"]) for part in ("start", "width"))
+        values[side] = tuple(tensors[side].shape.numpy())
+        components[side] = start.size
+        try:
+            check_factor(values[side], start, width, size)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{side} of layer {name!r} is no GBLR factor: {error}") from error
+    if components["u"] != components["v"]:
+        raise InvalidInputError(
+            f"layer {name!r} must have as many u_start as v_start "
+            f"(got {components['u']} and {components['v']})"
+        )
+    intervals = Intervals(components["u"], values["u"][0], values["v"][0])
+    return StructuredLayer(
+        name, node, *sizes, (1, 1), intervals.components, element_type, intervals=intervals
     )
 
 

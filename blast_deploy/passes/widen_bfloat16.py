@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blast_deploy.passes.rewrite import add_initializer, replace_layer
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
-from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN
+from blast_deploy.structures.contract import DOMAIN
 
 
 class WidenBfloat16(ir.passes.InPlacePass):
@@ -29,13 +29,11 @@ class WidenBfloat16(ir.passes.InPlacePass):
 
 
 def _widen(layer: StructuredLayer) -> None:
-    matrix = layer.matrix()
-    arrays = {"U": matrix.u, "S": matrix.s, "V": matrix.v, "bias": layer.bias()}
-    factors = [_wide_initializer(layer, name, array) for name, array in arrays.items()]
+    factors = [_wide_input(layer, index, array) for index, array in enumerate(layer.tensors().values(), 1)]
     entering = ir.node("Cast", [layer.input], {"to": ir.DataType.FLOAT}, name=f"{layer.name}/widen")
     entering.outputs[0].name = f"{layer.name}/wide_input"
     computed = ir.node(
-        BLAST_LINEAR.name,
+        layer.node.op_type,
         [entering.outputs[0], *factors],
         {"in_features": layer.in_features, "out_features": layer.out_features},
         domain=DOMAIN,
@@ -48,6 +46,10 @@ def _widen(layer: StructuredLayer) -> None:
     replace_layer(layer, [entering, computed, leaving])
 
 
-def _wide_initializer(layer: StructuredLayer, name: str, array: NDArray[Any]) -> ir.Value:
+def _wide_input(layer: StructuredLayer, index: int, array: NDArray[Any]) -> ir.Value | None:
+    """A constant input in float; whole numbers as they are."""
+    parameter = layer.operator.inputs[index]
+    if parameter.type != "T":
+        return layer.node.inputs[index]
     wide = array.astype(np.float32)
-    return add_initializer(layer, f"{name}.float", ir.DataType.FLOAT, wide.shape, lambda: wide)
+    return add_initializer(layer, f"{parameter.name}.float", ir.DataType.FLOAT, wide.shape, lambda: wide)

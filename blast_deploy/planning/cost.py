@@ -80,12 +80,13 @@ def microseconds(
     Raises:
         KeyError: If the target has no constants for the form.
     """
-    constants = costs.of(form)
+    products = layer.work[form].products
+    constants = costs.of("dense" if products else form)
     if constants is None:
         raise KeyError(form)
     done = amounts(form, layer, rows)
     time = (
-        constants.call_microseconds
+        constants.call_microseconds * max(products, 1)
         + constants.block_nanoseconds * done.blocks
         + max(done.operations / constants.gigaflops, done.weights / constants.gigabytes_per_second)
         + done.values / (constants.values_gigabytes_per_second or constants.gigabytes_per_second)

@@ -10,7 +10,8 @@ from blast_deploy.results import Form
 from blast_deploy.structures.blast import forms
 from blast_deploy.structures.blast.forms import FormWork
 from blast_deploy.structures.blast.matrix import cost
-from blast_deploy.structures.contract import BLAST_LINEAR, Q_BLAST_LINEAR
+from blast_deploy.structures.contract import BLAST_LINEAR, GBLR_LINEAR, Q_BLAST_LINEAR
+from blast_deploy.structures.gblr import forms as gblr_forms
 from blast_deploy.structures.quantized_blast import forms as quantized_forms
 from blast_deploy.structures.quantized_blast.matrix import Activation
 
@@ -88,4 +89,23 @@ def quantized_blast_layer(
         work=quantized_forms.works(*sizes, bits, block_sizes, activation),
         weights=cost(*sizes).parameters,
         weight_bytes=factor_bytes,
+    )
+
+
+def gblr_layer(
+    name: str, *, dtype: str, out_features: int, in_features: int, components: int, values: tuple[int, int]
+) -> LinearLayer:
+    """Describe a GBLR layer of so many left and right values to the planner."""
+    sizes = out_features, in_features, components
+    parameters = sum(values)
+    return LinearLayer(
+        name=name,
+        operator=GBLR_LINEAR.name,
+        dtype=dtype,
+        out_features=out_features,
+        in_features=in_features,
+        description=gblr_forms.describe(*sizes, values),
+        work={form: gblr_forms.work(form, *sizes, values) for form in forms.FORMS},
+        weights=parameters,
+        weight_bytes=parameters * numpy_dtype(dtype).itemsize + gblr_forms.index_bytes(components),
     )

@@ -28,7 +28,7 @@ class Input:
     name: str
     shape: str
     doc: str
-    type: Literal["T", "Q", "int8", "uint8"] = "T"
+    type: Literal["T", "Q", "int8", "uint8", "int64"] = "T"
     optional: bool = False
     variadic: bool = False
 
@@ -299,6 +299,30 @@ Q_DENSE_LINEAR_PACKED = Operator(
     "kernel brings.",
 )
 
+GBLR_LINEAR = Operator(
+    name="GblrLinear",
+    since_version=1,
+    inputs=(
+        _X,
+        Input(
+            "u", "(sum u_width)", "left vectors, one after another, each from its start and wrapping around"
+        ),
+        Input("u_start", "(K)", "first row of each component, 0 <= u_start < out_features", "int64"),
+        Input("u_width", "(K)", "rows of each component, 1 <= u_width <= out_features", "int64"),
+        Input("v", "(sum v_width)", "right vectors, likewise"),
+        Input("v_start", "(K)", "first column of each component, 0 <= v_start < in_features", "int64"),
+        Input("v_width", "(K)", "columns of each component, 1 <= v_width <= in_features", "int64"),
+        _BIAS,
+    ),
+    outputs=(_Y,),
+    attributes=(_IN_FEATURES, _OUT_FEATURES),
+    types=FLOAT_TYPES,
+    kernel_types=(),
+    portable=True,
+    doc="Y = sum_k u_k (v_k . X) + bias: a weight of K components of rank one, each on a circular interval "
+    "of rows and one of columns (GBLR, arXiv 2310.18882). K = 0 is the zero matrix.",
+)
+
 OPERATORS = (
     BLAST_LINEAR,
     BLAST_LINEAR_PACKED,
@@ -307,6 +331,7 @@ OPERATORS = (
     Q_BLAST_LINEAR,
     Q_BLAST_LINEAR_PACKED,
     Q_DENSE_LINEAR_PACKED,
+    GBLR_LINEAR,
 )
 
 KERNEL_OPERATORS = tuple(operator for operator in OPERATORS if operator.kernel_types)

@@ -43,7 +43,10 @@ def layer_tolerance(
     inputs = {"X": rows} if residual is None else {"X": rows, "residual": residual}
     if dtype == "bfloat16":
         inputs = {name: array.astype(np.float32) for name, array in inputs.items()}
-        tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+        tensors = {
+            name: tensor if tensor.dtype.kind == "i" else tensor.astype(np.float32)
+            for name, tensor in tensors.items()
+        }
     model = single_layer_model(
         layer.operator, tensors, layer.out_features, layer.in_features, epilogue, layer.attributes
     )

@@ -185,4 +185,22 @@ constexpr ElementType kKernelTypes[] = {
 };
 }  // namespace q_dense_linear_packed
 
+namespace gblr_linear {
+constexpr char kName[] = "GblrLinear";
+constexpr int kSinceVersion = 1;
+constexpr std::size_t kInputs = 8;
+constexpr std::size_t kRequiredInputs = 8;
+constexpr std::size_t kOutputs = 1;
+constexpr std::size_t kInputX = 0;
+constexpr std::size_t kInputU = 1;
+constexpr std::size_t kInputUStart = 2;
+constexpr std::size_t kInputUWidth = 3;
+constexpr std::size_t kInputV = 4;
+constexpr std::size_t kInputVStart = 5;
+constexpr std::size_t kInputVWidth = 6;
+constexpr std::size_t kInputBias = 7;
+constexpr char kAttributeInFeatures[] = "in_features";
+constexpr char kAttributeOutFeatures[] = "out_features";
+}  // namespace gblr_linear
+
 }  // namespace blast_deploy::contract

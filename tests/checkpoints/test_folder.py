@@ -229,13 +229,15 @@ class TestBadFolders:
         assert not (tmp_path / "ran").exists()
 
     def test_newer_format(self, copy: Path) -> None:
-        edit(copy, lambda values: values["structured_layers"].update(format_version=2, unheard="of"))
-        with pytest.raises(InvalidInputError, match="format 2 and this version reads up to 1; update"):
+        edit(copy, lambda values: values["structured_layers"].update(format_version=3, unheard="of"))
+        with pytest.raises(InvalidInputError, match="format 3 and this version reads up to 2; update"):
             load(copy)
 
     def test_unknown_structure(self, copy: Path) -> None:
         edit(copy, lambda values: values["structured_layers"].update(structure="butterfly"))
-        with pytest.raises(InvalidInputError, match="'butterfly'; this version supports blast"):
+        with pytest.raises(
+            InvalidInputError, match="'butterfly'; this version supports blast, gblr and mixed"
+        ):
             load(copy)
 
     def test_unknown_layer(self, copy: Path) -> None:

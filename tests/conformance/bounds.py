@@ -42,7 +42,7 @@ def bound(problem: Problem, dtype: Any, *, multiplied_out: bool = False, compute
     terms = matrix.v.shape[2] + matrix.blocks[1] + matrix.rank + 1
     if multiplied_out:
         terms = matrix.in_features + 2
-    inner = (_gamma(terms, computed_in or dtype) + _gamma(terms, np.float64)) * magnitude
+    inner = (gamma(terms, computed_in or dtype) + gamma(terms, np.float64)) * magnitude
     if computed_in is None:
         return inner
     return inner + _roundoff(dtype) * (np.abs(truth(problem)) + inner)
@@ -67,7 +67,8 @@ def check(
     assert inside.all(), f"{(~inside).sum()} of {inside.size} values off, the worst by {error.max():.3g}"
 
 
-def _gamma(terms: int, dtype: Any) -> float:
+def gamma(terms: int, dtype: Any) -> float:
+    """Relative error of a sum of so many products, as derived above."""
     roundoff = _roundoff(dtype)
     assert terms * roundoff < 0.5, f"{terms} terms are too many for {dtype}: mark the case large"
     return terms * roundoff / (1 - terms * roundoff)

@@ -73,7 +73,7 @@ def set_version(proto: onnx.ModelProto) -> None:
 
 
 def set_operator(proto: onnx.ModelProto) -> None:
-    proto.graph.node[0].op_type = "GblrLinear"
+    proto.graph.node[0].op_type = "OtherLinear"
 
 
 def compute_factor(proto: onnx.ModelProto) -> None:
@@ -123,7 +123,7 @@ def hide_in_function(proto: onnx.ModelProto) -> None:
     ("spoil", "message"),
     [
         (set_version, "uses version 2 of operator domain ai.blast, and this tool reads version 1"),
-        (set_operator, "operator ai.blast::GblrLinear of node 'block.first' is not known; .*BlastLinear"),
+        (set_operator, "operator ai.blast::OtherLinear of node 'block.first' is not known; .*BlastLinear"),
         (compute_factor, "S of layer 'block.first' must be a constant .*'abs'"),
         (feed_factor, "V of layer 'last' must be a constant"),
         (misshape_factor, r"'block.first' is no BLAST layer: U must be \(2, 3, 4\) .*got \(2, 2, 4\)"),

@@ -34,6 +34,8 @@ class FormWork:
         padding: Zeros that are read, and for each row calculated with, beside the weights.
         values_per_call: Values that are written and read again once a call, however many rows there are.
         bytes_per_weight: What a weight takes; None where that is the layer's element type.
+        products: Dense products that follow each other where the form is nothing but such: then the time
+            model takes the constants of the dense form for each. 0 for any other form.
     """
 
     weights: int
@@ -44,6 +46,7 @@ class FormWork:
     padding: int = 0
     values_per_call: int = 0
     bytes_per_weight: float | None = None
+    products: int = 0
 
 
 def work(form: Form, out_features: int, in_features: int, blocks: tuple[int, int], rank: int) -> FormWork:

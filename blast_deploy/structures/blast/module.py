@@ -372,3 +372,22 @@ def replace_linear(
     for name, new in replaced.items():
         module.set_submodule(name, new)
     return replaced
+
+
+def replace_layers(
+    module: nn.Module, kinds: tuple[type[nn.Module], ...], make: Callable[[Any], nn.Module]
+) -> nn.Module:
+    """Replace every layer of some kinds, in place; a layer at two names stays one.
+
+    Returns:
+        ``module``, or its replacement if it is itself of such a kind.
+    """
+    if isinstance(module, kinds):
+        return make(module)
+    made: dict[nn.Module, nn.Module] = {}
+    for name, layer in list(module.named_modules(remove_duplicate=False)):
+        if isinstance(layer, kinds):
+            if layer not in made:
+                made[layer] = make(layer)
+            module.set_submodule(name, made[layer])
+    return module
