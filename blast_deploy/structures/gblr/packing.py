@@ -19,8 +19,6 @@ from blast_deploy.structures.gblr.intervals import IntervalFactor
 from blast_deploy.structures.gblr.matrix import GblrMatrix
 
 LAYOUT_VERSION = 1
-LARGEST_COMPONENTS = 65535
-"""More than these have no packed form."""
 
 _TILE, _HALF, _BUNDLE, _PART = 8, 4, 128, 64
 _CELL = np.dtype(
@@ -49,7 +47,7 @@ def packed_sizes(u: IntervalFactor, v: IntervalFactor) -> tuple[int, int]:
         Bytes in all, and float weights among them, padding included.
 
     Raises:
-        InvalidInputError: If there are more components than ``LARGEST_COMPONENTS``.
+        InvalidInputError: If there are more components than the kernel can tell apart.
     """
     found = (ctypes.c_int64 * 2)()
     arrays = [u.starts, u.widths, v.starts, v.widths]
@@ -70,7 +68,7 @@ def pack(matrix: GblrMatrix) -> Bytes:
         (packed bytes,), the same for all instruction sets.
 
     Raises:
-        InvalidInputError: If there are more components than ``LARGEST_COMPONENTS``.
+        InvalidInputError: If there are more components than the kernel can tell apart.
     """
     packed = np.empty(packed_sizes(matrix.u, matrix.v)[0], np.uint8)
     arrays = [
@@ -173,7 +171,7 @@ class _Reader:
 
     def part(self, dtype: Any, count: int) -> NDArray[Any]:
         size = int(count) * np.dtype(dtype).itemsize
-        found = self._packed[self.position : self.position + size].view(dtype)
+        found: NDArray[Any] = self._packed[self.position : self.position + size].view(dtype)
         self.position += -(-size // _PART) * _PART
         return found
 
