@@ -10,32 +10,45 @@ namespace {
 template <int Wanted>
 constexpr int lanes_for = Wanted < kLanes ? Wanted : kLanes;
 
-// Adds to t of a group's components what Held entries of x give, for one row.
+// Lanes from, and to, single values of t. Not by way of memory: a vector cannot be loaded before the last of the
+// stores to it has ended.
+template <int... Lane>
+BLAST_DEPLOY_INLINE auto gather(const float* t, const uint16_t* components, Lanes<Lane...>) {
+  return Vector<float, sizeof...(Lane)>{t[components[Lane]]...};
+}
+
+template <int Width, int... Lane>
+BLAST_DEPLOY_INLINE void scatter(Vector<float, Width> values, float* t, const uint16_t* components,
+                                 Lanes<Lane...>) {
+  ((t[components[Lane]] = values[Lane]), ...);
+}
+
+// Adds to t of a whole group's components what Held entries of x give, for one row.
 template <int Held, int Width>
-BLAST_DEPLOY_INLINE void project_few_group(const float* weights, const uint16_t* components, Index count,
-                                           const float* x, float* t) {
+BLAST_DEPLOY_INLINE void project_few_group(const float* weights, const uint16_t* components, const float* x,
+                                           float* t) {
   constexpr int lanes = lanes_for<Width>;
-  float values[Width] = {};
-  if (count == Width) {
-    BLAST_DEPLOY_UNROLL
-    for (int k = 0; k < Width; ++k) values[k] = t[components[k]];
-  } else {
-    for (Index k = 0; k < count; ++k) values[k] = t[components[k]];
-  }
+  using All = typename CountLanes<lanes>::Type;
   BLAST_DEPLOY_UNROLL
   for (int first = 0; first < Width; first += lanes) {
-    Vector<float, lanes> sum = load<lanes>(values + first);
+    Vector<float, lanes> sum = gather(t, components + first, All{});
     BLAST_DEPLOY_UNROLL
     for (int entry = 0; entry < Held; ++entry) {
       sum += broadcast<lanes>(x[entry]) * load<lanes>(weights + entry * Width + first);
     }
-    store<lanes>(values + first, sum);
+    scatter<lanes>(sum, t, components + first, All{});
   }
-  if (count == Width) {
+}
+
+// The same for a group that `count` components do not fill.
+template <int Held, int Width>
+BLAST_DEPLOY_INLINE void project_few_rest(const float* weights, const uint16_t* components, Index count,
+                                          const float* x, float* t) {
+  for (Index k = 0; k < count; ++k) {
+    float sum = t[components[k]];
     BLAST_DEPLOY_UNROLL
-    for (int k = 0; k < Width; ++k) t[components[k]] = values[k];
-  } else {
-    for (Index k = 0; k < count; ++k) t[components[k]] = values[k];
+    for (int entry = 0; entry < Held; ++entry) sum += x[entry] * weights[entry * Width + k];
+    t[components[k]] = sum;
   }
 }
 
@@ -52,8 +65,13 @@ template <int Held, int Width>
 BLAST_DEPLOY_INLINE void project_few_rows(const float* weights, const uint16_t* components, Index count,
                                           const FewRows& few) {
   for (Index row = 0; row < few.rows; ++row) {
-    project_few_group<Held, Width>(weights, components, count, few.x + row * few.x_stride,
-                                   few.t + row * few.t_stride);
+    const float* const x = few.x + row * few.x_stride;
+    float* const t = few.t + row * few.t_stride;
+    if (count == Width) {
+      project_few_group<Held, Width>(weights, components, x, t);
+    } else {
+      project_few_rest<Held, Width>(weights, components, count, x, t);
+    }
   }
 }
 

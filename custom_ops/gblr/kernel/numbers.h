@@ -15,6 +15,18 @@ using Index = int64_t;
 constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(float));
 using Floats = Vector<float, kLanes>;
 
+// The numbers from 0 on, to name lanes with.
+template <int... Lane>
+struct Lanes {};
+
+template <int Count, int... Lane>
+struct CountLanes : CountLanes<Count - 1, Count - 1, Lane...> {};
+
+template <int... Lane>
+struct CountLanes<0, Lane...> {
+  using Type = Lanes<Lane...>;
+};
+
 // Vectors of rows that are computed at once, and entries of a tile whose vectors the registers hold beside.
 #if defined(__SSE2__) && !defined(__AVX__)
 constexpr int kVectors = 2;

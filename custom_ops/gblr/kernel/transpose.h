@@ -6,17 +6,6 @@
 namespace blast_deploy::gblr {
 namespace {
 
-template <int... Lane>
-struct Lanes {};
-
-template <int Count, int... Lane>
-struct CountLanes : CountLanes<Count - 1, Count - 1, Lane...> {};
-
-template <int... Lane>
-struct CountLanes<0, Lane...> {
-  using Type = Lanes<Lane...>;
-};
-
 // Lanes of 128 bits are transposed first, four rows at a time, as unpacking instructions do it.
 constexpr int kQuad = 4;
 
