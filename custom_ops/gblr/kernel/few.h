@@ -7,11 +7,15 @@
 namespace blast_deploy::gblr {
 namespace {
 
+// Weights are fetched so far ahead of those in use, and tiles of rows of W combined at the same time.
+constexpr Index kFewPrefetchFloats = 2048;
+constexpr int kFewTiles = 4;
+
 template <int Wanted>
 constexpr int lanes_for = Wanted < kLanes ? Wanted : kLanes;
 
-// Lanes from, and to, single values of t. Not by way of memory: a vector cannot be loaded before the last of the
-// stores to it has ended.
+// Lanes from, and to, single values of t. Not by way of memory: a vector cannot be loaded before the last of
+// the stores to it has ended.
 template <int... Lane>
 BLAST_DEPLOY_INLINE auto gather(const float* t, const uint16_t* components, Lanes<Lane...>) {
   return Vector<float, sizeof...(Lane)>{t[components[Lane]]...};
@@ -83,7 +87,7 @@ BLAST_DEPLOY_INLINE void project_few_list(const List& list, const FewRows& few) 
   for (; left > 12; left -= kGroup, components += kGroup, weights += kGroup * Held) {
     BLAST_DEPLOY_UNROLL
     for (int entry = 0; entry < Held; ++entry) {
-      __builtin_prefetch(weights + entry * kGroup + 2048, 0, 2);
+      __builtin_prefetch(weights + entry * kGroup + kFewPrefetchFloats, 0, 2);
     }
     project_few_rows<Held, kGroup>(weights, components, smaller(left, kGroup), few);
   }
@@ -101,43 +105,94 @@ void project_few_cell(const Lists& lists, FewRows few) {
   project_few_list<kHalf>(lists.upper, few);
 }
 
-// Adds to Held entries of y what a list gives.
-template <int Held, int Rows>
-BLAST_DEPLOY_INLINE void combine_few_list(const List& list, const float* t, Index t_stride, float* y,
-                                          Index y_stride) {
+// One list for each of some tiles that are combined at the same time: sums of one alone would wait for each
+// other.
+template <int Tiles>
+struct ListsOfTiles {
+  const List* each[Tiles];
+  float* y[Tiles];
+};
+
+// Adds to Held entries of each tile's y what the components from `first` to `last` of its list give.
+template <int Held, int Rows, int Tiles>
+BLAST_DEPLOY_INLINE void combine_few_span(const ListsOfTiles<Tiles>& tiles, Index first, Index last,
+                                          const float* t, Index t_stride, Index y_stride) {
   constexpr int lanes = lanes_for<Held>;
   constexpr int parts = Held / lanes;
-  Vector<float, lanes> sum[Rows][parts];
+  Vector<float, lanes> sum[Tiles][Rows][parts];
+  const float* weights[Tiles];
+  const uint16_t* components[Tiles];
   BLAST_DEPLOY_UNROLL
-  for (int row = 0; row < Rows; ++row) {
-    BLAST_DEPLOY_UNROLL
-    for (int part = 0; part < parts; ++part) sum[row][part] = load<lanes>(y + row * y_stride + part * lanes);
-  }
-  const float* weights = list.weights;
-  for (Index k = 0; k < list.count; ++k, weights += Held) {
-    __builtin_prefetch(weights + 2048, 0, 2);
+  for (int tile = 0; tile < Tiles; ++tile) {
+    weights[tile] = tiles.each[tile]->weights + first * Held;
+    components[tile] = tiles.each[tile]->components;
     BLAST_DEPLOY_UNROLL
     for (int row = 0; row < Rows; ++row) {
-      const auto value = broadcast<lanes>(t[row * t_stride + list.components[k]]);
       BLAST_DEPLOY_UNROLL
-      for (int part = 0; part < parts; ++part) sum[row][part] += value * load<lanes>(weights + part * lanes);
+      for (int part = 0; part < parts; ++part) {
+        sum[tile][row][part] = load<lanes>(tiles.y[tile] + row * y_stride + part * lanes);
+      }
+    }
+  }
+  for (Index k = first; k < last; ++k) {
+    BLAST_DEPLOY_UNROLL
+    for (int tile = 0; tile < Tiles; ++tile) {
+      __builtin_prefetch(weights[tile] + kFewPrefetchFloats / Tiles, 0, 2);
+      BLAST_DEPLOY_UNROLL
+      for (int row = 0; row < Rows; ++row) {
+        const auto value = broadcast<lanes>(t[row * t_stride + components[tile][k]]);
+        BLAST_DEPLOY_UNROLL
+        for (int part = 0; part < parts; ++part) {
+          sum[tile][row][part] += value * load<lanes>(weights[tile] + part * lanes);
+        }
+      }
+      weights[tile] += Held;
     }
   }
   BLAST_DEPLOY_UNROLL
-  for (int row = 0; row < Rows; ++row) {
+  for (int tile = 0; tile < Tiles; ++tile) {
     BLAST_DEPLOY_UNROLL
-    for (int part = 0; part < parts; ++part) store<lanes>(y + row * y_stride + part * lanes, sum[row][part]);
+    for (int row = 0; row < Rows; ++row) {
+      BLAST_DEPLOY_UNROLL
+      for (int part = 0; part < parts; ++part) {
+        store<lanes>(tiles.y[tile] + row * y_stride + part * lanes, sum[tile][row][part]);
+      }
+    }
   }
 }
 
-// Writes the sums of one tile of rows of W to y.
-template <int Rows>
-void combine_few_cell(const Lists& lists, const float* t, Index t_stride, float* y, Index y_stride) {
-  BLAST_DEPLOY_UNROLL
-  for (int row = 0; row < Rows; ++row) clear(y + row * y_stride, kTile);
-  combine_few_list<kTile, Rows>(lists.whole, t, t_stride, y, y_stride);
-  combine_few_list<kHalf, Rows>(lists.lower, t, t_stride, y, y_stride);
-  combine_few_list<kHalf, Rows>(lists.upper, t, t_stride, y + kHalf, y_stride);
+// Adds what one list of each of some tiles gives: together as far as the shortest goes, then one by one.
+template <int Held, int Rows, int Tiles>
+BLAST_DEPLOY_INLINE void combine_few_lists(const ListsOfTiles<Tiles>& tiles, const float* t, Index t_stride,
+                                           Index y_stride) {
+  Index together = tiles.each[0]->count;
+  for (int tile = 1; tile < Tiles; ++tile) together = smaller(together, tiles.each[tile]->count);
+  combine_few_span<Held, Rows, Tiles>(tiles, 0, together, t, t_stride, y_stride);
+  for (int tile = 0; tile < Tiles; ++tile) {
+    const ListsOfTiles<1> one{{tiles.each[tile]}, {tiles.y[tile]}};
+    if (together == one.each[0]->count) continue;
+    combine_few_span<Held, Rows, 1>(one, together, one.each[0]->count, t, t_stride, y_stride);
+  }
+}
+
+// Writes the sums of some tiles of rows of W to y, kTile entries each.
+template <int Rows, int Tiles>
+void combine_few_cells(const Lists (&lists)[Tiles], const float* t, Index t_stride, float* y,
+                       Index y_stride) {
+  for (int row = 0; row < Rows; ++row) clear(y + row * y_stride, Tiles * kTile);
+  ListsOfTiles<Tiles> whole{};
+  ListsOfTiles<Tiles> lower{};
+  ListsOfTiles<Tiles> upper{};
+  for (int tile = 0; tile < Tiles; ++tile) {
+    whole.each[tile] = &lists[tile].whole;
+    lower.each[tile] = &lists[tile].lower;
+    upper.each[tile] = &lists[tile].upper;
+    whole.y[tile] = lower.y[tile] = y + tile * kTile;
+    upper.y[tile] = lower.y[tile] + kHalf;
+  }
+  combine_few_lists<kTile, Rows>(whole, t, t_stride, y_stride);
+  combine_few_lists<kHalf, Rows>(lower, t, t_stride, y_stride);
+  combine_few_lists<kHalf, Rows>(upper, t, t_stride, y_stride);
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ ScratchPlan plan_scratch(const Layout& layout, Index rows, const Cut& cut) {
   plan.x = round_up(layout.sizes.in_features, kStrip);
   plan.own = round_up(all * plan.t, kGroup);
   // A share projects with x and combines with sums, at different times.
-  plan.share = larger(all * plan.x, round_up(all, kLanes) * kStrip);
+  plan.share = larger(all * plan.x, rows <= kFewRows ? rows * kFewTiles * kTile : all * kStrip);
   plan.size = plan.own + cut.shares * plan.share;
   return plan;
 }
@@ -215,15 +215,21 @@ class TileProduct {
   }
 
   void combine_few(Index first, Index last) const {
-    for (Index entry = first; entry < last; entry += kTile) {
-      const Lists lists = lists_of_u(packed_, packed_.u_cells[entry / kTile]);
-      if (rows_ == 1) combine_few_cell<1>(lists, t_, plan_.t, own_, kTile);
-      if (rows_ == 2) combine_few_cell<2>(lists, t_, plan_.t, own_, kTile);
-      if (rows_ == 3) combine_few_cell<3>(lists, t_, plan_.t, own_, kTile);
-      for (Index row = 0; row < rows_; ++row) {
-        write_row(row, entry, smaller(kTile, last - entry), own_ + row * kTile);
-      }
-    }
+    Index entry = first;
+    for (; entry + kFewTiles * kTile <= last; entry += kFewTiles * kTile) combine_few_tiles<kFewTiles>(entry);
+    for (; entry < last; entry += kTile) combine_few_tiles<1>(entry);
+  }
+
+  template <int Tiles>
+  void combine_few_tiles(Index entry) const {
+    Lists lists[Tiles];
+    for (int i = 0; i < Tiles; ++i) lists[i] = lists_of_u(packed_, packed_.u_cells[entry / kTile + i]);
+    constexpr Index width = Tiles * kTile;
+    if (rows_ == 1) combine_few_cells<1, Tiles>(lists, t_, plan_.t, own_, width);
+    if (rows_ == 2) combine_few_cells<2, Tiles>(lists, t_, plan_.t, own_, width);
+    if (rows_ == 3) combine_few_cells<3, Tiles>(lists, t_, plan_.t, own_, width);
+    const Index count = smaller(width, layout_.sizes.out_features - entry);
+    for (Index row = 0; row < rows_; ++row) write_row(row, entry, count, own_ + row * width);
   }
 
   // A residual is added last, so after an activation function.
