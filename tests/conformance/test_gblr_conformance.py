@@ -77,6 +77,7 @@ IMPLEMENTATIONS = (
     ),
 )
 
+
 def packed_kernel(problem: GblrProblem, instruction_set: str) -> Array:
     matrix, width = problem.matrix, problem.x.shape[-1]
     sizes = matrix.out_features, width, matrix.components

@@ -55,7 +55,9 @@ def test_a_row_gives_the_same_bits_alone(instruction_set: str) -> None:
     for threads in (2, 5):
         np.testing.assert_array_equal(linear(packed, sizes, x, bias, instruction_set, threads), together)
     for count in (1, 2, 3, 5, 20):
-        np.testing.assert_array_equal(linear(packed, sizes, x[:count], bias, instruction_set), together[:count])
+        np.testing.assert_array_equal(
+            linear(packed, sizes, x[:count], bias, instruction_set), together[:count]
+        )
 
 
 def test_bytes_of_another_matrix_are_refused() -> None:
