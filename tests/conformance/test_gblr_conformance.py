@@ -19,8 +19,8 @@ from implementations import FLOATS, Array, in_reference, in_runtime
 from numpy.typing import NDArray
 
 from blast_deploy.factors import LayerFactors
-from blast_deploy.passes.densify import Densify
 from blast_deploy.native import Library
+from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_gblr import PackGblr
 from blast_deploy.structures.gblr.intervals import IntervalFactor
@@ -129,7 +129,7 @@ def any_case(draw: Callable[..., Any]) -> GblrCase:
     return GblrCase("random", GblrMatrix(side(m, 1), side(n, 2)), tuple(leading))
 
 
-@pytest.mark.parametrize("implementation", (*IMPLEMENTATIONS[3:6:2], *KERNELS), ids=lambda each: each.name)
+@pytest.mark.parametrize("implementation", [*IMPLEMENTATIONS[3:6:2], *KERNELS], ids=lambda each: each.name)
 @settings(max_examples=40, deadline=None)
 @given(any_case())
 def test_any_structure_is_within_the_bound(implementation: GblrImplementation, case: GblrCase) -> None:

@@ -19,7 +19,6 @@ import blast_deploy as bd
 from blast_deploy import artifact
 from blast_deploy.targets import Target, load_target
 
-
 RAN = {"body": "function body", "dense": "MatMul", "kernel": "GblrLinearPacked"}
 
 

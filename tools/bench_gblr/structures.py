@@ -54,7 +54,7 @@ def synthetic(out_features: int, in_features: int, ratio: float) -> Structure:
 
 
 def learned(path: Path) -> Structure:
-    """What the original code learned for a layer (keys w and l, row 0 the rows; U (m, K, 1), Vt (K, 1, n))."""
+    """What the original code learned for a layer; in ``w`` and ``l`` row 0 is of the rows."""
     with np.load(path) as file:
         widths, starts, left, right = (file[key] for key in ("w", "l", "U", "Vt"))
     vectors = left[:, :, 0].T, right[:, 0, :]

@@ -38,7 +38,7 @@ def test_by_hand() -> None:
 
 
 def test_padding_of_the_kernel_by_hand() -> None:
-    # of 10 entries, halves of tiles are 0-3, 4-7 and 8-9: [3, 5) touches two, [9, 1) two, [4, 8) one, all three
+    # Of 10 entries, halves of tiles are 0-3, 4-7, 8-9: [3, 5) touches two, [9, 1) two, [4, 8) one, and all.
     starts, widths = np.array([3, 9, 4, 2]), np.array([2, 2, 4, 10])
     assert kernel_padding(starts, widths, 10) == 8 + 8 + 4 + 12 - 18
 
