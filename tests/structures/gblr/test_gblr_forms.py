@@ -65,9 +65,10 @@ def test_learned_structures_run_as_low_rank_where_there_is_no_kernel(name: str, 
     assert planned.rejected[0].form == "kernel"
 
 
-def test_many_narrow_components_run_dense() -> None:
+def test_many_narrow_components_run_dense_where_there_is_no_kernel() -> None:
     layer = gblr_layer(
         "x", dtype="float32", out_features=384, in_features=384, components=384, values=(9999, 9999)
     )
-    assert plan_layer(layer, load_target("cpu-native"), (1, 128)).form == "dense"
+    assert plan_layer(layer, load_target("cpu-stock"), (1, 128)).form == "dense"
+    assert plan_layer(layer, load_target("cpu-native"), (1, 128)).form == "kernel"
     assert plan_layer(layer, forcing("body"), (1, 128)).form == "dense"
