@@ -15,7 +15,7 @@ from gblr_cases import GBLR_CASES, GblrCase, GblrProblem, check_gblr, make_gblr
 from gblr_models import one_layer, tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from implementations import FLOATS, Array, in_reference, in_runtime
+from implementations import FLOATS, Array, in_reference, in_runtime, with_library
 from numpy.typing import NDArray
 
 from blast_deploy.factors import LayerFactors
@@ -86,7 +86,8 @@ def packed_kernel(problem: GblrProblem, instruction_set: str) -> Array:
 
 
 def packed_in_runtime(problem: GblrProblem) -> Array:
-    return in_runtime(rewritten(problem, PackGblr([LAYER], Library().instruction_sets()[0])), problem)
+    packed = rewritten(problem, PackGblr([LAYER], Library().instruction_sets()[0]))
+    return with_library(packed, {"x": problem.x}, 1)
 
 
 KERNELS = (
