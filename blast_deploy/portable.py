@@ -84,6 +84,7 @@ def linear_layer(layer: StructuredLayer) -> LinearLayer:
             in_features=layer.in_features,
             components=layer.intervals.components,
             values=(layer.intervals.u_values, layer.intervals.v_values),
+            padding=layer.intervals.padding,
         )
     how = layer.quantisation
     if how is None:

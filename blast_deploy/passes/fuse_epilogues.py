@@ -9,11 +9,16 @@ import onnx_ir as ir
 
 from blast_deploy.passes.identity import LAYER, LAYER_RESIDUAL
 from blast_deploy.results import Activation, Epilogue
-from blast_deploy.structures.contract import BLAST_LINEAR_PACKED, DOMAIN, Q_BLAST_LINEAR_PACKED
+from blast_deploy.structures.contract import (
+    BLAST_LINEAR_PACKED,
+    DOMAIN,
+    GBLR_LINEAR_PACKED,
+    Q_BLAST_LINEAR_PACKED,
+)
 
 _ACTIVATION = "activation"
-_PACKED = {operator.name for operator in (BLAST_LINEAR_PACKED, Q_BLAST_LINEAR_PACKED)}
-"""Operators with the attribute and the optional input; they stand at the same place in both."""
+_PACKED = {operator.name for operator in (BLAST_LINEAR_PACKED, Q_BLAST_LINEAR_PACKED, GBLR_LINEAR_PACKED)}
+"""Operators with the attribute and the optional input; they stand at the same place in all."""
 _RESIDUAL = [value.name for value in BLAST_LINEAR_PACKED.inputs].index("residual")
 _GELU: dict[str, Activation] = {"none": "gelu", "tanh": "gelu_tanh"}
 

@@ -23,6 +23,7 @@ from blast_deploy.structures.contract import (
     Input,
     Operator,
 )
+from blast_deploy.structures.gblr.forms import kernel_padding
 from blast_deploy.structures.gblr.intervals import IntervalFactor, check_factor
 from blast_deploy.structures.gblr.matrix import GblrMatrix
 from blast_deploy.structures.quantized_blast.matrix import (
@@ -61,11 +62,13 @@ class Intervals:
         components: K.
         u_values: Values of all left vectors together.
         v_values: Values of all right vectors together.
+        padding: Zeros beside these that the operator library's kernel reads.
     """
 
     components: int
     u_values: int
     v_values: int
+    padding: int
 
 
 @dataclass(frozen=True)
@@ -317,7 +320,7 @@ def _gblr_layer(
     node: ir.Node, name: str, tensors: dict[str, ir.TensorProtocol], sizes: tuple[int, int]
 ) -> StructuredLayer:
     element_type = _element_type(tensors, GBLR_LINEAR.inputs, None, name)
-    values, components = {}, {}
+    values, components, padding = {}, {}, 0
     for side, size in zip("uv", sizes, strict=True):
         start, width = (_array(tensors[f"{side}_{part}"]) for part in ("start", "width"))
         values[side] = tuple(tensors[side].shape.numpy())
@@ -326,12 +329,13 @@ def _gblr_layer(
             check_factor(values[side], start, width, size)
         except InvalidInputError as error:
             raise InvalidInputError(f"{side} of layer {name!r} is no GBLR factor: {error}") from error
+        padding += kernel_padding(start, width, size)
     if components["u"] != components["v"]:
         raise InvalidInputError(
             f"layer {name!r} must have as many u_start as v_start "
             f"(got {components['u']} and {components['v']})"
         )
-    intervals = Intervals(components["u"], values["u"][0], values["v"][0])
+    intervals = Intervals(components["u"], values["u"][0], values["v"][0], padding)
     return StructuredLayer(
         name, node, *sizes, (1, 1), intervals.components, element_type, intervals=intervals
     )

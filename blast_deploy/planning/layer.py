@@ -94,9 +94,16 @@ def quantized_blast_layer(
 
 
 def gblr_layer(
-    name: str, *, dtype: str, out_features: int, in_features: int, components: int, values: tuple[int, int]
+    name: str,
+    *,
+    dtype: str,
+    out_features: int,
+    in_features: int,
+    components: int,
+    values: tuple[int, int],
+    padding: int = 0,
 ) -> LinearLayer:
-    """Describe a GBLR layer of so many left and right values to the planner."""
+    """Describe a GBLR layer of so many left and right values, padded in the kernel, to the planner."""
     sizes = out_features, in_features, components
     parameters = sum(values)
     return LinearLayer(
@@ -106,7 +113,7 @@ def gblr_layer(
         out_features=out_features,
         in_features=in_features,
         description=gblr_forms.describe(*sizes, values),
-        work={form: gblr_forms.work(form, *sizes, values) for form in forms.FORMS},
+        work={form: gblr_forms.work(form, *sizes, values, padding) for form in gblr_forms.forms(components)},
         weights=parameters,
         weight_bytes=parameters * numpy_dtype(dtype).itemsize + gblr_forms.index_bytes(components),
     )

@@ -323,6 +323,32 @@ GBLR_LINEAR = Operator(
     "of rows and one of columns (GBLR, arXiv 2310.18882). K = 0 is the zero matrix.",
 )
 
+GBLR_LINEAR_PACKED = Operator(
+    name="GblrLinearPacked",
+    since_version=1,
+    inputs=(
+        _X,
+        Input("factors", "(packed_size)", "intervals, u and v in the kernel's own order; constant", "uint8"),
+        _BIAS,
+        Input("residual", "(..., out_features)", "added to Y last", optional=True),
+    ),
+    outputs=(_Y,),
+    attributes=(
+        _IN_FEATURES,
+        _OUT_FEATURES,
+        Attribute("components", "int", "K"),
+        _LAYOUT_VERSION,
+        _INSTRUCTION_SET,
+        _ACTIVATION,
+        *_LIMITS,
+    ),
+    types=("float",),
+    kernel_types=("float",),
+    portable=False,
+    doc="GblrLinear with its factors packed at compile time, which the kernel reads in place, and what the "
+    "model does next: Y = activation(GblrLinear(X)) + residual.",
+)
+
 OPERATORS = (
     BLAST_LINEAR,
     BLAST_LINEAR_PACKED,
@@ -332,6 +358,7 @@ OPERATORS = (
     Q_BLAST_LINEAR_PACKED,
     Q_DENSE_LINEAR_PACKED,
     GBLR_LINEAR,
+    GBLR_LINEAR_PACKED,
 )
 
 KERNEL_OPERATORS = tuple(operator for operator in OPERATORS if operator.kernel_types)

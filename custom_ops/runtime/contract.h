@@ -203,4 +203,29 @@ constexpr char kAttributeInFeatures[] = "in_features";
 constexpr char kAttributeOutFeatures[] = "out_features";
 }  // namespace gblr_linear
 
+namespace gblr_linear_packed {
+constexpr char kName[] = "GblrLinearPacked";
+constexpr int kSinceVersion = 1;
+constexpr std::size_t kInputs = 4;
+constexpr std::size_t kRequiredInputs = 3;
+constexpr std::size_t kOutputs = 1;
+constexpr std::size_t kInputX = 0;
+constexpr std::size_t kInputFactors = 1;
+constexpr std::size_t kInputBias = 2;
+constexpr std::size_t kInputResidual = 3;
+constexpr char kAttributeInFeatures[] = "in_features";
+constexpr char kAttributeOutFeatures[] = "out_features";
+constexpr char kAttributeComponents[] = "components";
+constexpr char kAttributeLayoutVersion[] = "layout_version";
+constexpr char kAttributeInstructionSet[] = "instruction_set";
+constexpr char kAttributeActivation[] = "activation";
+constexpr char kAttributeLargestTileRows[] = "largest_tile_rows";
+constexpr char kAttributeSmallestShareBytes[] = "smallest_share_bytes";
+constexpr char kAttributeSmallestShareOperations[] = "smallest_share_operations";
+constexpr int kInputTypes[] = {kSharedType, 2, kSharedType, kSharedType};
+constexpr ElementType kKernelTypes[] = {
+    ElementType::kFloat,
+};
+}  // namespace gblr_linear_packed
+
 }  // namespace blast_deploy::contract

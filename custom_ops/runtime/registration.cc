@@ -6,6 +6,7 @@
 
 #include "blast/operator.h"
 #include "dense/operator.h"
+#include "gblr/operator.h"
 #include "quantized/operator.h"
 #include "runtime/api.h"
 #include "runtime/contract.h"
@@ -35,6 +36,9 @@ class Operators {
     }
     for (const ElementType type : contract::q_dense_linear_packed::kKernelTypes) {
       records_.push_back(make_operator<quantized::PackedDenseOperator>(table, type));
+    }
+    for (const ElementType type : contract::gblr_linear_packed::kKernelTypes) {
+      records_.push_back(make_operator<gblr::PackedLinearOperator>(table, type));
     }
   }
 

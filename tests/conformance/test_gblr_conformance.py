@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,17 @@ from gblr_cases import GBLR_CASES, GblrCase, GblrProblem, check_gblr, make_gblr
 from gblr_models import one_layer, tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from implementations import FLOATS, Array, in_reference, in_runtime
+from implementations import FLOATS, Array, in_reference, in_runtime, with_library
 from numpy.typing import NDArray
 
 from blast_deploy.factors import LayerFactors
+from blast_deploy.native import Library
 from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.inline_functions import InlineFunctions
+from blast_deploy.passes.pack_gblr import PackGblr
 from blast_deploy.structures.gblr.intervals import IntervalFactor
 from blast_deploy.structures.gblr.matrix import GblrMatrix
+from blast_deploy.structures.gblr.packing import linear, pack
 
 LAYER = "layer"
 
@@ -72,10 +76,31 @@ IMPLEMENTATIONS = (
         "dense-in-runtime", lambda p: in_runtime(rewritten(p, Densify([LAYER])), p), multiplied_out=True
     ),
 )
+
+
+def packed_kernel(problem: GblrProblem, instruction_set: str) -> Array:
+    matrix, width = problem.matrix, problem.x.shape[-1]
+    sizes = matrix.out_features, width, matrix.components
+    y = linear(pack(matrix), sizes, problem.x.reshape(-1, width), problem.bias, instruction_set)
+    return y.reshape(*problem.x.shape[:-1], matrix.out_features)
+
+
+def packed_in_runtime(problem: GblrProblem) -> Array:
+    packed = rewritten(problem, PackGblr([LAYER], Library().instruction_sets()[0]))
+    return with_library(packed, {"x": problem.x}, 1)
+
+
+KERNELS = (
+    *(
+        GblrImplementation(f"kernel-{each}", partial(packed_kernel, instruction_set=each), (np.float32,))
+        for each in Library().instruction_sets()
+    ),
+    GblrImplementation("packed-in-runtime", packed_in_runtime, (np.float32,)),
+)
 RUNS = [
     pytest.param(case, each, dtype, id=f"{case.name}-{each.name}-{np.dtype(dtype).name}")
     for case in GBLR_CASES
-    for each in IMPLEMENTATIONS
+    for each in (*IMPLEMENTATIONS, *KERNELS)
     for dtype in each.dtypes
     if not (case.large and np.dtype(dtype).itemsize == 2)
 ]
@@ -105,7 +130,7 @@ def any_case(draw: Callable[..., Any]) -> GblrCase:
     return GblrCase("random", GblrMatrix(side(m, 1), side(n, 2)), tuple(leading))
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS[3:6:2], ids=lambda each: each.name)
+@pytest.mark.parametrize("implementation", [*IMPLEMENTATIONS[3:6:2], *KERNELS], ids=lambda each: each.name)
 @settings(max_examples=40, deadline=None)
 @given(any_case())
 def test_any_structure_is_within_the_bound(implementation: GblrImplementation, case: GblrCase) -> None:

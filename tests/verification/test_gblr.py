@@ -8,6 +8,7 @@ from typing import Any
 
 import gblr_models
 import msgspec
+import numpy as np
 import pytest
 from numpy.typing import NDArray
 from planting import edit_weight, reasons, rewrite
@@ -18,9 +19,13 @@ import blast_deploy as bd
 from blast_deploy import artifact
 from blast_deploy.targets import Target, load_target
 
+RAN = {"body": "function body", "dense": "MatMul", "kernel": "GblrLinearPacked"}
+
 
 def target(form: str) -> Target:
     """The body is costed as two dense products: only calls that cost nothing choose it for small layers."""
+    if form == "kernel":
+        return forcing("kernel", "cpu-native")
     if form == "dense":
         return forcing("dense", "cpu-stock")
     free = msgspec.structs.replace(load_target("cpu-stock").costs.dense, call_microseconds=1e-6)
@@ -28,7 +33,7 @@ def target(form: str) -> Target:
     return msgspec.structs.replace(load_target("cpu-stock"), costs=costs)
 
 
-@pytest.fixture(scope="module", params=["body", "dense"])
+@pytest.fixture(scope="module", params=["body", "dense", "kernel"])
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("gblr")
     model = gblr_models.chain().write(folder)
@@ -42,7 +47,7 @@ def test_it_passes_layer_by_layer(compiled: tuple[str, Path]) -> None:
     result = bd.verify(path, layers=True)
     assert (result.verdict, result.reasons) == ("passed", ())
     assert [each.subject for each in result.layers] == ["block.0", "block.1"]
-    assert set(result.kernels.values()) == {"function body" if form == "body" else "MatMul"}
+    assert set(result.kernels.values()) == {RAN[form]}
 
 
 def test_inspection_tells_the_structure(compiled: tuple[str, Path]) -> None:
@@ -78,10 +83,13 @@ def test_a_lost_value_fails(compiled: tuple[str, Path], tmp_path: Path) -> None:
     form, folder = compiled[0], copied(compiled[1], tmp_path)
 
     def lose(array: NDArray[Any]) -> NDArray[Any]:
-        array.flat[0] = 0
+        values = array.view(np.float32)
+        values.flat[np.flatnonzero(values)[-1]] = 0
         return array
 
-    edit_weight(folder, "block.0.u" if form == "body" else "block.0.weight", lose)
+    edit_weight(
+        folder, {"body": "block.0.u", "dense": "block.0.weight", "kernel": "block.0.packed"}[form], lose
+    )
     result = bd.verify(folder, layers=True)
     assert [each.subject for each in result.layers if each.verdict == "failed"] == ["block.0"]
 

@@ -20,7 +20,11 @@ from blast_deploy.targets import Target
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_PACKED_TYPES = {"BlastLinear": "BlastLinearPacked", "QBlastLinear": "QBlastLinearPacked"}
+_PACKED_TYPES = {
+    "BlastLinear": "BlastLinearPacked",
+    "QBlastLinear": "QBlastLinearPacked",
+    "GblrLinear": "GblrLinearPacked",
+}
 _ONNX_TYPES = {"float32": "float", "float64": "double"}
 
 

@@ -20,12 +20,20 @@ from blast_deploy.passes.group_layers import GroupLayers
 from blast_deploy.passes.identity import groups_of
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_blast import PackBlast
+from blast_deploy.passes.pack_gblr import PackGblr
 from blast_deploy.passes.pack_quantized import PackQuantized
 from blast_deploy.passes.save import save_mapped
 from blast_deploy.passes.structured import LAYER_OPERATORS
 from blast_deploy.planning.schedule import limits_of
 from blast_deploy.results import Form, Plan
-from blast_deploy.structures.contract import BLAST_LINEAR, DOMAIN, OPERATORS, Q_BLAST_LINEAR, Operator
+from blast_deploy.structures.contract import (
+    BLAST_LINEAR,
+    DOMAIN,
+    GBLR_LINEAR,
+    OPERATORS,
+    Q_BLAST_LINEAR,
+    Operator,
+)
 from blast_deploy.targets import Target
 
 MODEL = "model.onnx"
@@ -60,6 +68,7 @@ def lower_model(model: ir.Model, plan: Plan, target: Target, folder: Path) -> Lo
         schedules = describe_schedules(model, float_kernels, plan.rows, limits)
         PackBlast(float_kernels, instruction_set, limits)(model)
         PackQuantized(integer_kernels, instruction_set)(model)
+        PackGblr(_layers(plan, "kernel", GBLR_LINEAR), instruction_set, limits)(model)
         FuseEpilogues()(model)
     epilogues = epilogues_of(model)
     GroupLayers()(model)

@@ -8,14 +8,42 @@ products over the components, as of a low-rank layer: good where intervals cover
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blast_deploy.results import Form
-from blast_deploy.structures.blast.forms import FormWork
+from blast_deploy.structures.blast.forms import FORMS, FormWork
 from blast_deploy.structures.gblr.matrix import cost
+
+LARGEST_COMPONENTS = 65535
+"""What the kernel's indices tell apart."""
+
+_HALF_TILE = 4
+"""Entries of an axis of which the kernel computes all or none for a component."""
+_TURNING = 10
+"""Operations that turning a value of X or Y from rows to columns, or back, takes as long as."""
+
+
+def forms(components: int) -> tuple[Form, ...]:
+    """The forms in which a layer of so many components can be computed."""
+    return FORMS if components <= LARGEST_COMPONENTS else tuple(form for form in FORMS if form != "kernel")
+
+
+def kernel_padding(starts: NDArray[np.int64], widths: NDArray[np.int64], size: int) -> int:
+    """Zeros beside the values of one side of a matrix that the kernel computes with."""
+    ends = starts + widths
+    whole = -(-size // _HALF_TILE)
+    before = -(-np.minimum(ends, size) // _HALF_TILE) - starts // _HALF_TILE
+    wrapped = -(-np.maximum(ends - size, 0) // _HALF_TILE)
+    return int(_HALF_TILE * np.minimum(before + wrapped, whole).sum() - widths.sum())
 
 
 def work(
-    form: Form, out_features: int, in_features: int, components: int, values: tuple[int, int]
+    form: Form,
+    out_features: int,
+    in_features: int,
+    components: int,
+    values: tuple[int, int],
+    padding: int = 0,
 ) -> FormWork:
     """Count the work of a form.
 
@@ -25,13 +53,16 @@ def work(
         in_features: Columns n.
         components: K.
         values: How many left and right values there are.
+        padding: Zeros that the kernel computes with beside them; see :func:`kernel_padding`.
     """
     if form == "dense":
         weights = out_features * in_features
         return FormWork(weights, 2 * weights, out_features)
     if form == "kernel":
         structured = cost(*values)
-        return FormWork(structured.parameters, structured.flops_per_row, out_features)
+        turning = _TURNING * (out_features + in_features)
+        flops = structured.flops_per_row + turning
+        return FormWork(structured.parameters, flops, out_features, padding=padding)
     # The body of no components has one of zeros, as a product over none is undefined in some runtimes.
     weights = max(components, 1) * (out_features + in_features)
     return FormWork(weights, 2 * weights, max(components, 1) + 2 * out_features, products=2)

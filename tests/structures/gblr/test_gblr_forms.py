@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from gblr_models import learned
 from portable_models import forcing
@@ -10,7 +11,7 @@ from blast_deploy.planning.cost import microseconds
 from blast_deploy.planning.layer import LinearLayer, gblr_layer
 from blast_deploy.planning.planner import plan_layer
 from blast_deploy.structures.blast.forms import FormWork
-from blast_deploy.structures.gblr.forms import describe, work
+from blast_deploy.structures.gblr.forms import describe, kernel_padding, work
 from blast_deploy.structures.gblr.matrix import GblrMatrix
 from blast_deploy.targets import load_target
 
@@ -29,10 +30,17 @@ def described(matrix: GblrMatrix) -> LinearLayer:
 def test_by_hand() -> None:
     # 10 x 8, 3 components of 12 left and 9 right values in all
     assert work("dense", 10, 8, 3, (12, 9)) == FormWork(80, 160, 10)
-    assert work("kernel", 10, 8, 3, (12, 9)) == FormWork(21, 42, 10)
+    # 18 values of X and Y to be turned, each as long as ten operations
+    assert work("kernel", 10, 8, 3, (12, 9), 7) == FormWork(21, 42 + 180, 10, padding=7)
     # written out 3 x 18; z 3, the product 10 and with the bias 10 again
     assert work("body", 10, 8, 3, (12, 9)) == FormWork(54, 108, 23, products=2)
     assert work("body", 10, 8, 0, (0, 0)) == FormWork(18, 36, 21, products=2)
+
+
+def test_padding_of_the_kernel_by_hand() -> None:
+    # Of 10 entries, halves of tiles are 0-3, 4-7, 8-9: [3, 5) touches two, [9, 1) two, [4, 8) one, and all.
+    starts, widths = np.array([3, 9, 4, 2]), np.array([2, 2, 4, 10])
+    assert kernel_padding(starts, widths, 10) == 8 + 8 + 4 + 12 - 18
 
 
 def test_in_words() -> None:
@@ -57,9 +65,10 @@ def test_learned_structures_run_as_low_rank_where_there_is_no_kernel(name: str, 
     assert planned.rejected[0].form == "kernel"
 
 
-def test_many_narrow_components_run_dense() -> None:
+def test_many_narrow_components_run_dense_where_there_is_no_kernel() -> None:
     layer = gblr_layer(
         "x", dtype="float32", out_features=384, in_features=384, components=384, values=(9999, 9999)
     )
-    assert plan_layer(layer, load_target("cpu-native"), (1, 128)).form == "dense"
+    assert plan_layer(layer, load_target("cpu-stock"), (1, 128)).form == "dense"
+    assert plan_layer(layer, load_target("cpu-native"), (1, 128)).form == "kernel"
     assert plan_layer(layer, forcing("body"), (1, 128)).form == "dense"

@@ -1,0 +1,1 @@
+"""The benchmark of GBLR layers: ``python -m tools.bench_gblr``."""
