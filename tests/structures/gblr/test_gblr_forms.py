@@ -71,4 +71,4 @@ def test_many_narrow_components_run_dense_where_there_is_no_kernel() -> None:
     )
     assert plan_layer(layer, load_target("cpu-stock"), (1, 128)).form == "dense"
     assert plan_layer(layer, load_target("cpu-native"), (1, 128)).form == "kernel"
-    assert plan_layer(layer, forcing("body"), (1, 128)).form == "dense"
+    assert plan_layer(layer, forcing("dense"), (1, 128)).form == "dense"
