@@ -14,7 +14,7 @@ from blast_deploy.artifact import Manifest, Operators, Role, Source
 from blast_deploy.backends.contract import Lowered
 from blast_deploy.backends.registry import load_backend
 from blast_deploy.errors import InvalidInputError, UnsupportedMachineError
-from blast_deploy.factors import LayerFactors, save_factors
+from blast_deploy.factors import LayerFactors, has_quantised_layers, save_factors
 from blast_deploy.model_files import write_model
 from blast_deploy.planning.layer import RowRange
 from blast_deploy.planning.planner import plan as plan_layers
@@ -135,6 +135,7 @@ def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[s
     runs = [(inputs, sample.outputs) for sample in samples for inputs in nearby(sample.inputs)]
     found = run_stock(model.path, [inputs for inputs, _ in runs])
     tolerances = {}
+    quantised = has_quantised_layers(layer.operator.name for layer in model.layers)
     for spec in model.outputs:
         pairs = [(own[spec.name], truth[spec.name]) for own, (_, truth) in zip(found, runs, strict=True)]
         for own, truth in pairs:
@@ -143,7 +144,8 @@ def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[s
                     f"output {spec.name} has shape {own.shape} in plain ONNX Runtime and {truth.shape} in "
                     "the reference; export the model again"
                 )
-        tolerances[spec.name] = tolerance(worst(deviation(own, truth) for own, truth in pairs), spec.dtype)
+        own_error = worst(deviation(own, truth) for own, truth in pairs)
+        tolerances[spec.name] = tolerance(own_error, spec.dtype, quantised=quantised)
     return tolerances
 
 

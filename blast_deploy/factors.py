@@ -143,6 +143,11 @@ def _gblr(layer: LayerFactors, x: NDArray[Any]) -> NDArray[np.float64]:
     return GblrMatrix(left, right).apply(x, bias)
 
 
+def has_quantised_layers(operators: Iterable[str]) -> bool:
+    """Whether one of a model's layers, given by their operators, has integer factors."""
+    return any(operator == Q_BLAST_LINEAR.name for operator in operators)
+
+
 def quantises_activations(layer: LayerFactors) -> bool:
     """Whether a layer quantises what enters it, so that its truth is exact in integers alone."""
     return layer.operator == Q_BLAST_LINEAR.name and layer.attributes.get("activation") == "int8"

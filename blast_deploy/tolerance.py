@@ -18,6 +18,9 @@ from blast_deploy.element_types import epsilon
 
 BODY_FACTOR = 4
 """Another order of summation may err a few times as much; a wrong value errs thousands of times as much."""
+QUANTISED_FACTOR = 2
+"""What the body of a model with quantised layers errs is what the quantisation lost, which is the same for
+whatever computes the model; only the little that rounding adds differs."""
 EPSILON_FACTOR = 8
 
 
@@ -75,30 +78,33 @@ def worst(deviations: Iterable[Deviation]) -> Deviation:
     )
 
 
-def tolerance(body: Deviation, dtype: str) -> Tolerance:
+def tolerance(body: Deviation, dtype: str, *, quantised: bool = False) -> Tolerance:
     """Derive the bound from the body's own deviation.
 
     Args:
         body: What the standard-operator body deviates by.
         dtype: Element type of the tensor in NumPy's spelling; integers and booleans have no precision to
             lose, so they may deviate only where the body does.
+        quantised: Whether the tensor is an output of a model with quantised layers, judged by what the model
+            gives without.
     """
     floor = EPSILON_FACTOR * epsilon(dtype)
+    factor = QUANTISED_FACTOR if quantised else BODY_FACTOR
     return Tolerance(
-        rms=max(BODY_FACTOR * body.rms, floor),
-        max=max(BODY_FACTOR * body.max, floor),
+        rms=max(factor * body.rms, floor),
+        max=max(factor * body.max, floor),
         body=body,
-        derivation=f"max({BODY_FACTOR} x the function body's own error in plain ONNX Runtime "
+        derivation=f"max({factor} x the function body's own error in plain ONNX Runtime "
         f"(rms {body.rms:.2e}, max {body.max:.2e}), {EPSILON_FACTOR} x eps of {dtype} ({floor:.2e}))",
     )
 
 
-def tolerance_fault(stated: Tolerance, dtype: str) -> str | None:
+def tolerance_fault(stated: Tolerance, dtype: str, *, quantised: bool = False) -> str | None:
     """Why a bound is not what ``tolerance`` derives from the body's error stated with it; None if it is."""
     body = (stated.body.rms, stated.body.max)
     if not all(math.isfinite(error) and error >= 0 for error in body):
         return f"the body's error must be finite and not negative (it states rms {body[0]}, max {body[1]})"
-    derived = tolerance(stated.body, dtype)
+    derived = tolerance(stated.body, dtype, quantised=quantised)
     if (stated.rms, stated.max) != (derived.rms, derived.max):
         return (
             f"it states rms {stated.rms:.3g}, max {stated.max:.3g}, and its derivation gives "

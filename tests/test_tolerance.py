@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blast_deploy.tolerance import Deviation, deviation, tolerance, worst
+from blast_deploy.tolerance import Deviation, deviation, tolerance, tolerance_fault, worst
 
 
 def test_a_hand_worked_deviation() -> None:
@@ -54,3 +54,11 @@ def test_the_bound_follows_from_the_bodys_error(
     assert (bound.rms, bound.max) == (pytest.approx(rms), pytest.approx(maximum))
     assert f"rms {body.rms:.2e}" in bound.derivation
     assert dtype in bound.derivation
+
+
+def test_quantised_models_may_err_twice_what_their_body_does() -> None:
+    body = Deviation(0.01, 0.03)
+    bound = tolerance(body, "float32", quantised=True)
+    assert (bound.rms, bound.max) == (0.02, 0.06)
+    assert tolerance_fault(bound, "float32", quantised=True) is None
+    assert "its derivation gives" in (tolerance_fault(bound, "float32") or "")

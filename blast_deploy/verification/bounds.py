@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blast_deploy.element_types import numpy_dtype
+from blast_deploy.epilogue import apply_epilogue
 from blast_deploy.factors import LayerFactors, quantises_activations
 from blast_deploy.passes.single_layer import single_layer_model
 from blast_deploy.results import Epilogue
 from blast_deploy.stock import nearby, run_stock
 from blast_deploy.tolerance import BODY_FACTOR, Tolerance, deviation, tolerance, worst
 from blast_deploy.verification.flips import flip_allowance
-
-_STEEPEST = 1.15
-"""Slope of GELU at its steepest, rounded up; that of SiLU is less."""
 
 
 def layer_tolerance(
@@ -58,7 +56,8 @@ def layer_tolerance(
     own = tolerance(worst(deviation(y, truth) for y in found), dtype)
     if not quantises_activations(layer):
         return own
-    return _with_flips(own, flip_allowance(layer, rows), truth, epilogue or Epilogue())
+    moved = _moved_by_flips(layer, rows, Epilogue((epilogue or Epilogue()).activation))
+    return _with_flips(own, moved, truth)
 
 
 def loose_tolerance(truth: NDArray[Any], loose_truth: NDArray[Any], dtype: str) -> Tolerance:
@@ -73,14 +72,19 @@ def loose_tolerance(truth: NDArray[Any], loose_truth: NDArray[Any], dtype: str) 
     return replace(own, derivation=f"{BODY_FACTOR} x what quantising the activations changes")
 
 
-def _with_flips(
-    own: Tolerance, moved: NDArray[np.float64], truth: NDArray[Any], epilogue: Epilogue
-) -> Tolerance:
-    """Add what inner values that lie on a half may move the outputs by."""
-    # No activation function is steeper than this.
-    slope = 1.0 if epilogue.activation == "none" else _STEEPEST
+def _moved_by_flips(layer: LayerFactors, rows: NDArray[Any], activation: Epilogue) -> NDArray[np.float64]:
+    """How far inner values that lie on a half may move the outputs, through the activation function."""
+    allowance, y = flip_allowance(layer, rows), layer.apply(rows)
+    still, above, below = (
+        apply_epilogue(activation, each, None) for each in (y, y + allowance, y - allowance)
+    )
+    return np.maximum(np.abs(above - still), np.abs(below - still))
+
+
+def _with_flips(own: Tolerance, moved: NDArray[np.float64], truth: NDArray[Any]) -> Tolerance:
+    """Add what flips may move the outputs by."""
     # Beside the truth itself, so that the figures are relative to its size.
-    flips = deviation(truth + slope * moved, truth)
+    flips = deviation(truth + moved, truth)
     return replace(
         own,
         rms=own.rms + flips.rms,

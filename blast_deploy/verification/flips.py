@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from blast_deploy.element_types import epsilon
 from blast_deploy.factors import LayerFactors, quantized_matrix
-from blast_deploy.structures.contract import QUANTISATION_GROUP
+from blast_deploy.structures.contract import QUANTISATION_GROUP, QUANTISATION_LEVELS
 from blast_deploy.structures.quantized_blast.groups import quantize_groups
 from blast_deploy.structures.quantized_blast.matrix import QuantizedBlastMatrix
 from blast_deploy.tolerance import BODY_FACTOR, EPSILON_FACTOR
@@ -44,13 +44,16 @@ def flip_allowance(layer: LayerFactors, rows: NDArray[Any]) -> Float64:
     used = np.where(steps > 0, steps, 1.0)
     places = exact / used
     distance = np.abs(places - np.floor(places) - 0.5)
-    moved = np.where((distance <= _errors(matrix, rows, exact) / used) & (steps > 0), steps, 0.0)
+    own, greatest = _errors(matrix, rows, exact)
+    # The error of a group's greatest value changes the step, by which large values are divided most.
+    off = (own + greatest * np.minimum(np.abs(places) / QUANTISATION_LEVELS, 1.0)) / used
+    moved = np.where((distance <= off) & (steps > 0), steps, 0.0)
     outputs: Float64 = np.einsum("inr,ipr->nip", moved, np.abs(matrix.dequantize().u), optimize=True)
     return outputs.reshape(len(rows), -1)[:, : matrix.out_features]
 
 
-def _errors(matrix: QuantizedBlastMatrix, rows: NDArray[Any], exact: Float64) -> Float64:
-    """How far off each value of w may be, twice: its own error, and that of its group's greatest value.
+def _errors(matrix: QuantizedBlastMatrix, rows: NDArray[Any], exact: Float64) -> tuple[Float64, Float64]:
+    """How far off each value of w may be, and the greatest value of its group.
 
     Errors of sums go with the magnitudes of what is summed, so that is what the measured one is relative to.
     """
@@ -62,7 +65,7 @@ def _errors(matrix: QuantizedBlastMatrix, rows: NDArray[Any], exact: Float64) ->
     worst = max(BODY_FACTOR * float(relative.max(initial=0.0)), EPSILON_FACTOR * epsilon("float32"))
     width = sizes.shape[-1]
     edges = np.arange(0, width, QUANTISATION_GROUP)
-    return 2 * worst * _of_groups(np.maximum.reduceat(sizes, edges, axis=-1), width)
+    return worst * sizes, worst * _of_groups(np.maximum.reduceat(sizes, edges, axis=-1), width)
 
 
 def _entering(matrix: QuantizedBlastMatrix, rows: NDArray[Any]) -> Float64:

@@ -25,6 +25,8 @@ def compare_outputs(
     actual: Sequence[Arrays],
     samples: Sequence[Sample],
     tolerances: Mapping[str, Tolerance],
+    *,
+    quantised: bool = False,
 ) -> tuple[Comparison, ...]:
     """Judge every output over all samples; one comparison for each, and for each that should not be there.
 
@@ -33,12 +35,15 @@ def compare_outputs(
         actual: What the runner gave, sample by sample.
         samples: The float64 reference.
         tolerances: Output name to its bound, which must be what its derivation gives.
+        quantised: Whether the model has quantised layers, for which that is another.
     """
     specs = {spec.name: spec for spec in declared}
     given = dict.fromkeys(name for outputs in actual for name in outputs)
     expected = dict.fromkeys(name for sample in samples for name in sample.outputs)
     subjects = dict.fromkeys((*specs, *expected, *given, *tolerances))
-    return tuple(_compare_output(name, specs.get(name), actual, samples, tolerances) for name in subjects)
+    return tuple(
+        _compare_output(name, specs.get(name), actual, samples, tolerances, quantised) for name in subjects
+    )
 
 
 def compare_tensors(
@@ -116,13 +121,14 @@ def _compare_output(
     actual: Sequence[Arrays],
     samples: Sequence[Sample],
     tolerances: Mapping[str, Tolerance],
+    quantised: bool,
 ) -> Comparison:
     if spec is None:
         return failure(name, f"output {name} is not one that the artifact declares")
     if name not in tolerances:
         return failure(name, f"output {name} has no tolerance in the manifest")
     bound = tolerances[name]
-    fault = tolerance_fault(bound, spec.dtype)
+    fault = tolerance_fault(bound, spec.dtype, quantised=quantised)
     if fault is not None:
         return failure(
             name, f"output {name} has a tolerance in the manifest that was not derived: {fault}", bound

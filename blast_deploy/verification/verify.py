@@ -19,6 +19,7 @@ from blast_deploy.artifact import (
     unnamed_faults,
 )
 from blast_deploy.errors import BlastDeployError, UnsupportedMachineError
+from blast_deploy.factors import has_quantised_layers
 from blast_deploy.reference import Sample
 from blast_deploy.results import Comparison, VerificationResult
 from blast_deploy.runner import Outputs, Runner, Taps
@@ -119,7 +120,8 @@ def _judge(
     capture = _capture(artifact, running, samples, outputs)
     # Nothing more is run: the layers are judged without the model's weights in memory.
     running.close()
-    compared = compare_outputs(manifest.outputs, outputs, samples, manifest.tolerance)
+    quantised = has_quantised_layers(record.operator for record in manifest.layers)
+    compared = compare_outputs(manifest.outputs, outputs, samples, manifest.tolerance, quantised=quantised)
     by_layer: tuple[Comparison, ...] = ()
     if layers and capture.taps:
         epilogues = {layer.layer: layer.epilogue for layer in manifest.plan.layers}
