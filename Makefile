@@ -93,7 +93,8 @@ bench: install
 	$(BIN)/python -m tools.bench_layers --output build/bench
 	$(BIN)/python -m tools.bench_layers --threads 2 --output build/bench
 	test -d build/demo || $(MAKE) demo
-	$(BIN)/python tools/bench_models.py --demo build/demo --output build/bench
+	$(BIN)/python -m tools.bench_quantised --output build/bench
+	$(BIN)/python -m tools.bench_models --int8 --demo build/demo --output build/bench
 
 clean:
 	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

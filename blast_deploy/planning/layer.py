@@ -75,6 +75,7 @@ def quantized_blast_layer(
     block_sizes: tuple[int, int],
     activation: Activation,
     factor_bytes: int,
+    scales_fit: bool,
 ) -> LinearLayer:
     """Describe a quantised BLAST layer to the planner."""
     described = "quantised activations" if activation == "int8" else "float activations"
@@ -86,7 +87,7 @@ def quantized_blast_layer(
         out_features=out_features,
         in_features=in_features,
         description=f"{blocks[0]} x {blocks[1]} blocks of rank {rank}, {bits} bits, {described}",
-        work=quantized_forms.works(*sizes, bits, block_sizes, activation),
+        work=quantized_forms.works(*sizes, bits, block_sizes, activation, scales_fit),
         weights=cost(*sizes).parameters,
         weight_bytes=factor_bytes,
     )

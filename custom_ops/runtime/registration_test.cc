@@ -47,11 +47,13 @@ TEST(a_runtime_without_any_interface_is_no_crash) {
 
 TEST(what_is_registered_is_told_with_its_version) {
   const auto operators = registered_operators();
-  CHECK(operators.size() == 4);
+  CHECK(operators.size() == 6);
   CHECK(operators.at("BlastLinear") == 1);
   CHECK(operators.at("BlastLinearPacked") == 1);
   CHECK(operators.at("BlastLinearGroupPacked") == 1);
   CHECK(operators.at("DenseLinearPacked") == 1);
+  CHECK(operators.at("QBlastLinearPacked") == 1);
+  CHECK(operators.at("QDenseLinearPacked") == 1);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +18,12 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from quantized_problems import QuantizedProblem
 
-from blast_deploy.native import Library
+from blast_deploy.native import MAX_INSTRUCTION_SET_VARIABLE, Library, library_path
 from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.dequantize import Dequantize
 from blast_deploy.passes.inline_functions import InlineFunctions
 from blast_deploy.passes.pack_blast import PackBlast
+from blast_deploy.passes.pack_quantized import PackQuantized
 from blast_deploy.structures.contract import DOMAIN, DOMAIN_VERSION, IR_VERSION, Q_BLAST_LINEAR
 from blast_deploy.structures.quantized_blast.operator import function_proto
 
@@ -88,8 +91,6 @@ def body_in_runtime_unoptimised(problem: QuantizedProblem) -> Array:
 
 def body_beside_the_library(problem: QuantizedProblem) -> Array:
     """The library registers no kernel of this operator, so its body must still run."""
-    from blast_deploy.native import library_path
-
     options = session_options(1)
     options.register_custom_ops_library(str(library_path()))
     session = onnxruntime.InferenceSession(model(problem).SerializeToString(), options)
@@ -118,6 +119,30 @@ def dequantised_kernel(problem: QuantizedProblem) -> Array:
     return with_library(proto, {"x": problem.x}, 1)
 
 
+def integer_kernel(problem: QuantizedProblem, instruction_set: str, threads: int = 1) -> Array:
+    before = os.environ.get(MAX_INSTRUCTION_SET_VARIABLE)
+    os.environ[MAX_INSTRUCTION_SET_VARIABLE] = instruction_set
+    try:
+        proto = rewritten(problem, PackQuantized([LAYER], instruction_set))
+        return with_library(proto, {"x": problem.x}, threads)
+    finally:
+        del os.environ[MAX_INSTRUCTION_SET_VARIABLE]
+        if before is not None:
+            os.environ[MAX_INSTRUCTION_SET_VARIABLE] = before
+
+
+def on_instruction_sets() -> tuple[QuantizedImplementation, ...]:
+    """The integer kernel on every instruction set that this machine has, and with two threads on the best."""
+    found = Library().instruction_sets()
+    runs = [(f"kernel-{name}", name, 1) for name in found] + [("kernel-two-threads", found[0], 2)]
+    return tuple(
+        QuantizedImplementation(
+            title, functools.partial(integer_kernel, instruction_set=name, threads=threads), ("int8",)
+        )
+        for title, name, threads in runs
+    )
+
+
 QUANTIZED_IMPLEMENTATIONS = (
     QuantizedImplementation("numpy-truth", numpy_truth),
     QuantizedImplementation("body-in-reference", body_in_reference),
@@ -127,4 +152,5 @@ QUANTIZED_IMPLEMENTATIONS = (
     QuantizedImplementation("inlined-in-runtime", inlined_in_runtime),
     QuantizedImplementation("dense-in-runtime", dense_in_runtime, ("float",)),
     QuantizedImplementation("dequantised-kernel", dequantised_kernel, ("float",)),
+    *on_instruction_sets(),
 )

@@ -14,6 +14,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from cases import Case
 from numpy.typing import NDArray
@@ -49,13 +50,17 @@ def make_quantized(case: Case, bits: int, activation: Activation) -> QuantizedPr
     random = np.random.default_rng(zlib.crc32(f"{case.name}{bits}".encode()))
     (b1, b2), half, rank = case.blocks, 2 ** (bits - 1), case.rank
     p, q = -(-case.out_features // b1), -(-case.in_features // b2)
-    u_block, v_block = (rank, q) if bits == 8 else (32, 64)
+    block = 32 if rank % 2 else 64
+    u_block, v_block = (rank, q) if bits == 8 else (block, block)
 
     def integers(low: int, high: int, *shape: int) -> NDArray[np.int8]:
         return random.integers(low, high, shape).astype(np.int8)
 
     def scales(size: float, *shape: int) -> NDArray[np.float32]:
-        return (random.choice([-1, 1], shape) * random.uniform(0.5, 1.5, shape) * size).astype(np.float32)
+        found = random.choice([-1, 1], shape) * random.uniform(0.5, 1.5, shape) * size
+        # The kernels keep scales of blocks in bfloat16.
+        kept = found if bits == 8 else found.astype(ml_dtypes.bfloat16)
+        return kept.astype(np.float32)
 
     matrix = QuantizedBlastMatrix(
         integers(-half, half, b1, p, rank),

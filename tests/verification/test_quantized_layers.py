@@ -16,7 +16,9 @@ from quantized_kernels import WRONG, Kernel, example
 
 import blast_deploy as bd
 from blast_deploy.artifact import read_artifact
+from blast_deploy.backends.onnxruntime.session_runner import SessionRunner
 from blast_deploy.factors import LayerFactors
+from blast_deploy.runner import Outputs, Taps
 from blast_deploy.tolerance import deviation
 from blast_deploy.verification.bounds import layer_tolerance
 from blast_deploy.verification.flips import flip_allowance
@@ -91,6 +93,40 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         bd.compile(folder / f"{activation}.onnx", forcing("body"), folder / activation)
         found[activation] = folder / activation
     return found
+
+
+@pytest.fixture(scope="module")
+def in_kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An honest artifact whose layers run in the integer kernel; never written to."""
+    folder = tmp_path_factory.mktemp("kernels")
+    sizes = (LayerSizes(96, 96, (4, 4), 40), LayerSizes(80, 96, (4, 4), 40))
+    bd.quantize(write_portable(folder, random_layers(sizes)), folder / "int8.onnx")
+    bd.compile(folder / "int8.onnx", forcing("kernel"), folder / "artifact")
+    return folder / "artifact"
+
+
+def test_the_integer_kernel_passes(in_kernels: Path) -> None:
+    result = bd.verify(in_kernels, layers=True)
+    assert (result.verdict, result.reasons) == ("passed", ())
+    assert set(result.kernels.values()) == {"QBlastLinearPacked"}
+
+
+@pytest.mark.parametrize("factor", [1.02, 0.98])
+def test_a_kernel_that_is_two_percent_wrong_is_seen(
+    in_kernels: Path, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    """Every layer's output is changed as it is captured; all else of the artifact is right."""
+    captured = SessionRunner._run_tapped
+
+    def spoiled(self: SessionRunner, given: Any) -> tuple[Outputs, Taps]:
+        outputs, taps = captured(self, given)
+        wrong = {name: tap._replace(left=tap.left * np.float32(factor)) for name, tap in taps.items()}
+        return outputs, wrong
+
+    monkeypatch.setattr(SessionRunner, "_run_tapped", spoiled)
+    text = reasons(bd.verify(in_kernels, layers=True))
+    assert "layer block.0: error rms" in text
+    assert "layer block.1: error rms" in text
 
 
 @pytest.fixture(params=["int8", "float"])

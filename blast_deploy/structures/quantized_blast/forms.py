@@ -17,8 +17,8 @@ from blast_deploy.structures.blast.forms import FormWork
 from blast_deploy.structures.quantized_blast.matrix import Activation
 from blast_deploy.structures.quantized_blast.packing import format_for
 
-_FLOAT_BYTES = 4
-_SCALE_BYTES = 4
+_SCALE_BYTES = {8: 4, 4: 2}
+"""What the kernels keep of each scale, by bits."""
 
 
 def works(
@@ -29,10 +29,12 @@ def works(
     bits: int,
     block_sizes: tuple[int, int],
     activation: Activation,
+    scales_fit: bool,
 ) -> dict[Form, FormWork]:
     """Count the work of every form that computes what the layer means.
 
     The body reads integers and writes their floats, which it then reads as the float body reads its factors.
+    The kernel keeps scales only if they fit it; see ``packing.py``.
     """
     sizes = out_features, in_features, blocks, rank
     body = float_forms.work("body", *sizes)
@@ -41,14 +43,14 @@ def works(
     if activation == "float":
         found["dequantised"] = float_forms.work("kernel", *sizes)
         found["dense"] = float_forms.work("dense", *sizes)
-    elif _has_kernel(bits, block_sizes, (rank, math.ceil(in_features / blocks[1]))):
+    elif scales_fit and _has_kernel(bits, block_sizes, (rank, math.ceil(in_features / blocks[1]))):
         found["kernel"] = replace(float_forms.work("kernel", *sizes), bytes_per_weight=stored)
     return found
 
 
 def bytes_per_weight(bits: int, block_sizes: tuple[int, int]) -> float:
     """What a value of U or V takes with its share of its block's scale."""
-    return bits / 8 + _SCALE_BYTES / min(block_sizes)
+    return bits / 8 + _SCALE_BYTES[bits] / min(block_sizes)
 
 
 def _has_kernel(bits: int, block_sizes: tuple[int, int], row_lengths: tuple[int, int]) -> bool:

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,11 +35,17 @@ def format_for(bits: int, block_sizes: tuple[int, int], row_lengths: tuple[int, 
         return Format(8, 0)
     if bits == 4 and block_sizes in ((32, 32), (64, 64)):
         return Format(4, block_sizes[0])
-    u_block, v_block = block_sizes
+    sizes = " and ".join(map(str, block_sizes))
     raise InvalidInputError(
         "there are kernels for 8 bits with one scale for each row, and for 4 bits with u_block_size and "
-        f"v_block_size both 32 or both 64 (got {bits} bits in blocks of {u_block} and {v_block})"
+        f"v_block_size both 32 or both 64 (got {bits} bits in blocks of {sizes})"
     )
+
+
+def scales_fit(bits: int, scales: Iterable[NDArray[np.float32]]) -> bool:
+    """Whether the kernels can keep scales as they are: at 4 bits they must be exact in bfloat16."""
+    narrow = ml_dtypes.bfloat16
+    return bits == 8 or all(np.array_equal(each, each.astype(narrow).astype(np.float32)) for each in scales)
 
 
 def format_of(matrix: QuantizedBlastMatrix) -> Format:

@@ -26,11 +26,20 @@ struct Product {
   Index ahead;  // from weights in use to those that are to be fetched, at 8 bits
 };
 
-// How many groups ahead of the weights in use the next ones are fetched into the second-level cache, where
-// several parts of rows keep the multipliers busier than the memory. With few rows the processor's own
-// fetching is faster, and requests of ours would take its place.
+// How far ahead of the weights in use the next ones are fetched into the second-level cache: where several
+// parts of rows keep the multipliers busier than the memory, and of one row, where that helps the processor's
+// own fetching over the ends of panels and pages (further ahead, it is in its way). With a few rows in one
+// part the processor's own fetching is faster.
 constexpr Index kPrefetchGroups = 16;
+constexpr Index kPrefetchBytesOfOneRow = 3072;
 constexpr int kSecondLevelCache = 2;
+
+// Fetches what a product of one row would have fetched before.
+BLAST_DEPLOY_INLINE void prefetch(const uint8_t* from, Index bytes) {
+  for (Index line = 0; line < bytes; line += kCacheLine) {
+    __builtin_prefetch(from + line, 0, kSecondLevelCache);
+  }
+}
 
 // Rows that are multiplied at once, and vectors of a panel: as many sums as the registers hold beside weights
 // and four values of a row.
@@ -164,7 +173,8 @@ void multiply_exactly(Index rows, const Product& product) {
 template <int Bits, int Width>
 void multiply_parts(Index rows, Product product) {
   Index parts = divide_up(rows, kRows<Bits>);
-  product.ahead = parts > 1 ? kPrefetchGroups * Bits * 4 * Width : 0;
+  if (parts > 1) product.ahead = kPrefetchGroups * Bits * 4 * Width;
+  if (rows == 1) product.ahead = kPrefetchBytesOfOneRow;
   for (; parts > 0; --parts) {
     const Index count = divide_up(rows, parts);
     multiply_exactly<Bits, Width, kRows<Bits>>(count, product);

@@ -84,7 +84,11 @@ class TileProduct {
   void project() {
     const Index groups = last_group() - share_.first_chunk;
     const Run run = run_of(share_, groups, layout_.sizes.blocks_in);
-    if (share_.first_chunk == 0) quantise_x();
+    if (share_.first_chunk == 0) {
+      // The memory is not to wait until X is quantised.
+      if (rows_ == 1) prefetch(packed_ + v_offset(layout_, 0, run.first_panel(0)), kPrefetchBytesOfOneRow);
+      quantise_x();
+    }
     for (Index group = run.first_matrix(); group < run.last_matrix(); ++group) {
       multiply_v(share_.first_chunk + group, run.first_panel(group), run.last_panel(group), z_of(group));
     }
@@ -145,10 +149,13 @@ class TileProduct {
   // w_i of one group, for the block rows of the run.
   void couple_group(Index group, const Run& run, const float* z) {
     const Index first = run.first_matrix();
+    const Index s_row = layout_.sizes.blocks_in * kGroup;
+    const uint8_t* const s = packed_ + s_offset(layout_, group) + first * s_row;
+    // Weights of the next product follow S.
+    if (rows_ == 1) prefetch(s + kPrefetchBytesOfOneRow, (run.last_matrix() - first) * s_row);
     Coupling coupling{};
     coupling.blocks_in = layout_.sizes.blocks_in;
-    coupling.s = reinterpret_cast<const int8_t*>(packed_ + s_offset(layout_, group)) +
-                 first * coupling.blocks_in * kGroup;
+    coupling.s = reinterpret_cast<const int8_t*>(s);
     coupling.z = z;
     coupling.z_block = plan_.z_block;
     coupling.w = w_of(first, run) + group * rows_;

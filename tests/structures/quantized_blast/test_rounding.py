@@ -58,7 +58,7 @@ def test_an_error_is_made_good_by_the_next_weight() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_it_is_near_the_best_of_all_roundings(seed: int) -> None:
+def test_it_is_near_the_best_of_the_nearby_roundings(seed: int) -> None:
     random = np.random.default_rng(seed)
     mixing = random.standard_normal((6, 5))
     metric = mixing.T @ mixing
@@ -72,6 +72,4 @@ def test_it_is_near_the_best_of_all_roundings(seed: int) -> None:
     corners = itertools.product(*((np.floor(value) - 1 + np.arange(4)) for value in values[0]))
     best = min(error(np.array(corner)) for corner in corners)
     # Babai's bound for five dimensions is far wider; what matters is that no rounding is a surprise.
-    assert (
-        best - 1e-9 <= found <= max(30 * best, error(np.rint(values[0])) + 1e-9, best + np.trace(metric) / 4)
-    )
+    assert found <= max(30 * best, error(np.rint(values[0])) + 1e-9, best + np.trace(metric) / 4)
