@@ -51,12 +51,14 @@ def main_options(
 def compress(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Folder of a Hugging Face model.")],
     output: Output,
-    structure: Annotated[str, typer.Option(help="Structure of the new weights.")] = "blast",
+    structure: Annotated[
+        str, typer.Option(help="blast, gblr, or auto: the better for each layer.")
+    ] = "blast",
     keep: Annotated[float, typer.Option(help="Fraction of the matched weights' parameters to keep.")] = 0.5,
     layers: Annotated[
         str | None, typer.Option(metavar="PATTERN", help="Layers, as globs between commas.")
     ] = None,
-    blocks: Annotated[str, typer.Option(help="Blocks each way, such as 4 or 4x2.")] = "4",
+    blocks: Annotated[str, typer.Option(help="Blocks of BLAST each way, such as 4 or 4x2.")] = "4",
     method: Annotated[
         str | None,
         typer.Option(

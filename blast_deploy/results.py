@@ -38,7 +38,10 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class LayerCompression:
-    """One layer before and after compression; errors are relative to the dense weight."""
+    """One layer before and after compression; errors are relative to the dense weight.
+
+    For GBLR there is one block, and the rank is the number of components.
+    """
 
     name: str
     out_features: int
@@ -53,6 +56,9 @@ class LayerCompression:
     """The same in the norm of the calibration inputs; None where there was no calibration."""
     cpu_seconds: float
     resumed: bool = False
+    structure: str = "blast"
+    indices: int = 0
+    """Whole numbers stored beside the parameters, where a structure needs them."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,6 +40,22 @@ def block_counts(blocks: int | tuple[int, int]) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
+def parameters_within(name: str, out_features: int, in_features: int, keep: float) -> int:
+    """Give the most parameters within ``keep`` of the dense m n.
+
+    Raises:
+        InvalidInputError: If ``keep`` is not between 0 and 1, or not even one component fits.
+    """
+    check_keep(keep)
+    budget = int(keep * out_features * in_features)
+    if budget < 2:
+        raise InvalidInputError(
+            f"layer {name} ({out_features} x {in_features}) has {budget} parameters at keep {keep}, and a "
+            "component takes 2; keep more or leave the layer out"
+        )
+    return budget
+
+
 def rank_within(name: str, out_features: int, in_features: int, blocks: tuple[int, int], keep: float) -> int:
     """Give the largest rank whose r(m + n + b1 b2) parameters stay within ``keep`` of the dense m n.
 

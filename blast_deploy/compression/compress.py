@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,23 +15,33 @@ from torch import Tensor, nn
 
 from blast_deploy import __version__
 from blast_deploy.checkpoints import folder as folders
-from blast_deploy.compression.budget import block_counts, check_keep, rank_within
+from blast_deploy.compression.budget import block_counts, check_keep, parameters_within, rank_within
 from blast_deploy.compression.calibration import Calibration, Source
 from blast_deploy.compression.calibration import read as read_calibration
 from blast_deploy.compression.covariance import collect
-from blast_deploy.compression.factors import Factors, check_weight
+from blast_deploy.compression.factors import check_weight
 from blast_deploy.compression.finished import FinishedLayers
-from blast_deploy.compression.layerwise import METHODS, FactorisedLayer, LayerTask, Progress, factorise_all
+from blast_deploy.compression.layerwise import (
+    STRUCTURES,
+    FactorisedLayer,
+    LayerTask,
+    Progress,
+    factorise_all,
+)
+from blast_deploy.compression.quality import relative_error
 from blast_deploy.errors import BlastDeployError, DiskFullError, InvalidInputError
 from blast_deploy.families.family import family
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import CompressionResult, LayerCompression
 from blast_deploy.staging import check_output
+from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.blast.module import BlastLinear, matching_linears, replace_linear
+from blast_deploy.structures.gblr.module import GblrLinear
 
 
 @dataclass(frozen=True)
 class _Settings:
+    structure: str
     keep: float
     blocks: tuple[int, int]
     method: str
@@ -61,12 +70,13 @@ def compress(
     Args:
         source: A Hugging Face model folder, or any torch module, which is not changed.
         output: The model folder to write; None to give the module only.
-        structure: ``"blast"``.
+        structure: ``"blast"``, ``"gblr"``, or ``"auto"``: for each layer that of the two which errs less with
+            as many parameters.
         keep: Fraction of the matched weights' parameters to keep; biases are not counted.
         layers: Globs for ``matching_linears``; the model family's encoder layers if None.
-        blocks: b1 and b2, or one number for both.
-        method: ``"activation"`` (the default with calibration data), ``"alternating"`` (the default without)
-            or ``"gradient"``, the paper's Algorithm 2.
+        blocks: b1 and b2 of BLAST, or one number for both.
+        method: For BLAST ``"activation"`` (the default with calibration data), ``"alternating"`` (the default
+            without) or ``"gradient"``, the paper's Algorithm 2. Other structures have one method each.
         calibration: A text file with one sentence per line, an ``.npz`` file of inputs, or mappings from
             input name to array.
         seed: Of all random numbers.
@@ -93,7 +103,7 @@ def compress(
         folders.check_savable(module)
     pattern = family(module).layer_pattern if layers is None else layers
     linears = _distinct(matching_linears(module, pattern))
-    ranks = {name: _rank(name, linear, settings) for name, linear in linears.items()}
+    sizes = {name: _size(name, linear, settings) for name, linear in linears.items()}
     data = None if calibration is None else read_calibration(calibration, folder)
     weights_sha256 = _sha256(module.state_dict())
     dense = None if output is None else _dense_reference(module, weights_sha256, seed)
@@ -101,12 +111,12 @@ def compress(
         progress(0, len(linears), "calibration inputs")
     covariances = {} if data is None else collect(module, linears, data.batches)
     tasks = [
-        LayerTask(name, linear.weight.detach().cpu(), settings.blocks, ranks[name], covariances.get(name))
+        LayerTask(name, linear.weight.detach().cpu(), settings.blocks, *sizes[name], covariances.get(name))
         for name, linear in linears.items()
     ]
     finished = None
     if output is not None:
-        fingerprint = _fingerprint(weights_sha256, ranks, settings, data)
+        fingerprint = _fingerprint(weights_sha256, sizes, settings, data)
         finished = FinishedLayers(output.with_name(f".{output.name}.layers"), fingerprint)
     try:
         factorised = factorise_all(tasks, settings.method, seed, finished, progress)
@@ -143,17 +153,23 @@ def _settings(
     calibrated: bool,
     seed: int,
 ) -> _Settings:
-    if structure != "blast":
-        raise InvalidInputError(f"structure {structure!r} is not known; this version has blast")
+    if structure not in STRUCTURES:
+        raise InvalidInputError(
+            f"structure {structure!r} is not known; choose one of {', '.join(STRUCTURES)}"
+        )
     check_keep(keep)
-    chosen = method or ("activation" if calibrated else "alternating")
-    if chosen not in METHODS:
-        raise InvalidInputError(f"method {chosen!r} is not known; choose one of {', '.join(METHODS)}")
+    methods = STRUCTURES[structure]
+    usual = ("activation" if calibrated else "alternating") if structure == "blast" else methods[0]
+    chosen = method or usual
+    if chosen not in methods:
+        raise InvalidInputError(
+            f"method {chosen!r} is not known for structure {structure}; choose one of {', '.join(methods)}"
+        )
     if chosen == "activation" and not calibrated:
         raise InvalidInputError("method 'activation' needs calibration data; give it or use 'alternating'")
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InvalidInputError(f"seed must be an integer from 0 to 2^63 - 1 (got {seed})")
-    return _Settings(keep, block_counts(blocks), chosen, seed)
+    return _Settings(structure, keep, block_counts(blocks), chosen, seed)
 
 
 def _check_output(output: Path, folder: Path | None, force: bool) -> None:
@@ -168,55 +184,49 @@ def _distinct(linears: Mapping[str, nn.Linear]) -> dict[str, nn.Linear]:
     return {name: linear for name, linear in linears.items() if first[linear] == name}
 
 
-def _rank(name: str, linear: nn.Linear, settings: _Settings) -> int:
-    rank = rank_within(name, linear.out_features, linear.in_features, settings.blocks, settings.keep)
+def _size(name: str, linear: nn.Linear, settings: _Settings) -> tuple[int, int]:
+    """BLAST's rank and GBLR's parameters; where each layer may be either, both cost the same."""
+    m, n, (b1, b2) = linear.out_features, linear.in_features, settings.blocks
+    rank, blocks = 1, (1, 1)
+    if settings.structure == "gblr":
+        budget = parameters_within(name, m, n, settings.keep)
+    else:
+        rank, blocks = rank_within(name, m, n, settings.blocks, settings.keep), settings.blocks
+        budget = rank * (m + n + b1 * b2)
     try:
-        check_weight(linear.weight, settings.blocks, rank)
+        check_weight(linear.weight, blocks, rank)
     except InvalidInputError as error:
         raise InvalidInputError(f"layer {name} cannot be compressed: {error}") from error
-    return rank
+    return rank, budget
 
 
-def _structured(layer: FactorisedLayer, linear: nn.Linear) -> BlastLinear:
-    structured = BlastLinear.from_matrix(layer.matrix)
+def _structured(layer: FactorisedLayer, linear: nn.Linear) -> nn.Module:
+    matrix = layer.matrix
+    structured: BlastLinear | GblrLinear = (
+        BlastLinear.from_matrix(matrix) if isinstance(matrix, BlastMatrix) else GblrLinear.from_matrix(matrix)
+    )
     if linear.bias is not None:
         structured.bias = nn.Parameter(linear.bias.detach().clone())
     return structured.to(device=linear.weight.device, dtype=linear.weight.dtype)
 
 
 def _describe(task: LayerTask, layer: FactorisedLayer) -> LayerCompression:
-    weight, matrix = task.weight.double(), layer.matrix
-    stored = (
-        torch.from_numpy(factor).to(task.weight.dtype).double() for factor in (matrix.u, matrix.s, matrix.v)
-    )
-    dense = Factors(*stored).dense()[: matrix.out_features, : matrix.in_features]
-    covariance = task.covariance
+    matrix, covariance = layer.matrix, task.covariance
     return LayerCompression(
         name=task.name,
         out_features=matrix.out_features,
         in_features=matrix.in_features,
-        blocks=matrix.blocks,
-        rank=matrix.rank,
+        blocks=matrix.blocks if isinstance(matrix, BlastMatrix) else (1, 1),
+        rank=matrix.rank if isinstance(matrix, BlastMatrix) else matrix.components,
         parameters=matrix.cost.parameters,
-        dense_parameters=weight.numel(),
-        relative_error=_relative(weight - dense, weight, None),
-        activation_error=None
-        if covariance is None
-        else _relative(weight - dense, weight, covariance.double()),
+        dense_parameters=task.weight.numel(),
+        relative_error=relative_error(matrix, task.weight, None),
+        activation_error=None if covariance is None else relative_error(matrix, task.weight, covariance),
         cpu_seconds=layer.cpu_seconds,
         resumed=layer.resumed,
+        structure="blast" if isinstance(matrix, BlastMatrix) else "gblr",
+        indices=0 if isinstance(matrix, BlastMatrix) else matrix.indices,
     )
-
-
-def _relative(error: Tensor, weight: Tensor, covariance: Tensor | None) -> float:
-    """``||E H^(1/2)||_F / ||W H^(1/2)||_F``, H the identity if there is no covariance; 0 for W = E = 0."""
-
-    def square(matrix: Tensor) -> float:
-        image = matrix if covariance is None else matrix @ covariance
-        return float((image * matrix).sum())
-
-    whole = square(weight)
-    return math.sqrt(max(square(error), 0.0) / whole) if whole > 0 else 0.0
 
 
 @torch.no_grad()
@@ -240,12 +250,12 @@ def _sha256(state: Mapping[str, Tensor]) -> str:
 
 
 def _fingerprint(
-    weights_sha256: str, ranks: Mapping[str, int], settings: _Settings, data: Calibration | None
+    weights_sha256: str, sizes: Mapping[str, tuple[int, int]], settings: _Settings, data: Calibration | None
 ) -> str:
     bound = [
         __version__,
         weights_sha256,
-        list(ranks.items()),
+        list(sizes.items()),
         asdict(settings),
         data.sha256 if data else None,
     ]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -15,6 +18,10 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.locks import lock
 from blast_deploy.staging import full_disk_explained
 from blast_deploy.structures.blast.matrix import BlastMatrix
+from blast_deploy.structures.gblr.intervals import IntervalFactor
+from blast_deploy.structures.gblr.matrix import GblrMatrix
+
+Matrix = BlastMatrix | GblrMatrix
 
 _FINGERPRINT = "fingerprint"
 
@@ -52,17 +59,17 @@ class FinishedLayers:
                 f"finished layers cannot be kept in {folder} ({error}); choose another output"
             ) from error
 
-    def get(self, index: int, out_features: int, in_features: int) -> tuple[BlastMatrix, float] | None:
+    def get(self, index: int, out_features: int, in_features: int) -> tuple[Matrix, float] | None:
         """Give a finished layer's matrix and the CPU seconds it took, or None."""
         try:
             with safe_open(self._file(index), framework="numpy") as file:
-                u, s, v = (file.get_tensor(name) for name in ("U", "S", "V"))
-                seconds = float(file.get_tensor("cpu_seconds")[0])
-        except (OSError, SafetensorError):
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            seconds = float(tensors.pop("cpu_seconds")[0])
+            return _matrix(tensors, out_features, in_features), seconds
+        except (OSError, KeyError, SafetensorError, InvalidInputError):
             return None
-        return BlastMatrix(u, s, v, out_features, in_features), seconds
 
-    def put(self, index: int, matrix: BlastMatrix, cpu_seconds: float) -> None:
+    def put(self, index: int, matrix: Matrix, cpu_seconds: float) -> None:
         """Keep a finished layer.
 
         Raises:
@@ -70,7 +77,7 @@ class FinishedLayers:
         """
         file = self._file(index)
         partial = file.with_suffix(".partial")
-        tensors = {"U": matrix.u, "S": matrix.s, "V": matrix.v, "cpu_seconds": np.array([cpu_seconds])}
+        tensors = _tensors(matrix) | {"cpu_seconds": np.array([cpu_seconds])}
         with full_disk_explained(file):
             save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)
             partial.replace(file)
@@ -90,6 +97,26 @@ class FinishedLayers:
 
     def _file(self, index: int) -> Path:
         return self._folder / f"{index:04d}.safetensors"
+
+
+def _tensors(matrix: Matrix) -> dict[str, NDArray[Any]]:
+    if isinstance(matrix, BlastMatrix):
+        return {"U": matrix.u, "S": matrix.s, "V": matrix.v}
+    return {
+        f"{name}{part}": array
+        for name, side in (("u", matrix.u), ("v", matrix.v))
+        for part, array in (("", side.values), ("_start", side.starts), ("_width", side.widths))
+    }
+
+
+def _matrix(tensors: Mapping[str, NDArray[Any]], out_features: int, in_features: int) -> Matrix:
+    if "U" in tensors:
+        return BlastMatrix(tensors["U"], tensors["S"], tensors["V"], out_features, in_features)
+    u, v = (
+        IntervalFactor(tensors[name], tensors[f"{name}_start"], tensors[f"{name}_width"], size)
+        for name, size in (("u", out_features), ("v", in_features))
+    )
+    return GblrMatrix(u, v)
 
 
 def _matches(folder: Path, fingerprint: str) -> bool:

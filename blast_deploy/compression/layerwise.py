@@ -12,17 +12,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blast_deploy.compression import activation, alternating, gradient
+from blast_deploy.compression import activation, alternating, gradient, intervals
 from blast_deploy.compression.finished import FinishedLayers
+from blast_deploy.compression.quality import relative_error
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.blast.matrix import BlastMatrix
+from blast_deploy.structures.gblr.matrix import GblrMatrix
 
 METHODS = {
     "activation": "activation-aware least squares, which needs calibration data",
     "alternating": "alternating least squares on the weight alone",
     "gradient": "preconditioned gradient descent, the BLAST paper's Algorithm 2",
+    "intervals": "intervals chosen at a price and cut to measure, with or without calibration data",
+    "best": "that of each structure, and for each layer the structure that errs less",
 }
 """Name of a method to what it is."""
+STRUCTURES = {
+    "blast": ("activation", "alternating", "gradient"),
+    "gblr": ("intervals",),
+    "auto": ("best",),
+}
+"""Name of a structure to the methods that make it; auto is either, layer by layer."""
+
+Matrix = BlastMatrix | GblrMatrix
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of finished layers, the number of all, and the name of the one just finished."""
@@ -35,8 +47,9 @@ class LayerTask:
     Attributes:
         name: Qualified name.
         weight: Float (out_features, in_features).
-        blocks: b1 and b2.
-        rank: r.
+        blocks: b1 and b2, if it is to be BLAST.
+        rank: r, if it is to be BLAST.
+        budget: Most parameters, if it is to be GBLR.
         covariance: Of its inputs, float (in_features, in_features), or None.
     """
 
@@ -44,6 +57,7 @@ class LayerTask:
     weight: Tensor
     blocks: tuple[int, int]
     rank: int
+    budget: int
     covariance: Tensor | None
 
 
@@ -51,7 +65,7 @@ class LayerTask:
 class FactorisedLayer:
     """One layer's factors, the CPU seconds that they took, and whether they come from an earlier run."""
 
-    matrix: BlastMatrix
+    matrix: Matrix
     cpu_seconds: float
     resumed: bool
 
@@ -98,7 +112,7 @@ def factorise_all(
             finish(index, FactorisedLayer(*kept, resumed=True))
     stop = threading.Event()
 
-    def work(index: int) -> tuple[BlastMatrix, float]:
+    def work(index: int) -> tuple[Matrix, float]:
         matrix, seconds = _timed(tasks[index], method, seed, stop)
         if finished is not None:
             finished.put(index, matrix, seconds)
@@ -107,10 +121,8 @@ def factorise_all(
     with _pool(stop) as pool:
         # The largest first, so that none is left alone at the end.
         todo = [index for index, result in enumerate(results) if result is None]
-        todo.sort(key=lambda index: -tasks[index].weight.numel() * tasks[index].rank)
-        futures: dict[Future[tuple[BlastMatrix, float]], int] = {
-            pool.submit(work, index): index for index in todo
-        }
+        todo.sort(key=lambda index: -tasks[index].weight.numel() * tasks[index].budget)
+        futures: dict[Future[tuple[Matrix, float]], int] = {pool.submit(work, index): index for index in todo}
         for future in as_completed(futures):
             finish(futures[future], FactorisedLayer(*future.result(), resumed=False))
     return [result for result in results if result is not None]
@@ -130,7 +142,7 @@ def _pool(stop: threading.Event) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
-def _timed(task: LayerTask, method: str, seed: int, stop: threading.Event) -> tuple[BlastMatrix, float]:
+def _timed(task: LayerTask, method: str, seed: int, stop: threading.Event) -> tuple[Matrix, float]:
     def check() -> None:
         if stop.is_set():
             raise _Stopped
@@ -141,7 +153,13 @@ def _timed(task: LayerTask, method: str, seed: int, stop: threading.Event) -> tu
     return matrix, time.thread_time() - start
 
 
-def _factorise(task: LayerTask, method: str, seed: int, on_sweep: Callable[[], None]) -> BlastMatrix:
+def _factorise(task: LayerTask, method: str, seed: int, on_sweep: Callable[[], None]) -> Matrix:
+    if method == "intervals":
+        return intervals.factorise(task.weight, task.budget, task.covariance, seed=seed, on_sweep=on_sweep)
+    if method == "best":
+        usual = "alternating" if task.covariance is None else "activation"
+        found = [_factorise(task, each, seed, on_sweep) for each in (usual, "intervals")]
+        return min(found, key=lambda matrix: relative_error(matrix, task.weight, task.covariance))
     if method == "alternating":
         return alternating.factorise(task.weight, task.blocks, task.rank, seed=seed, on_sweep=on_sweep)
     if method == "gradient":

@@ -59,7 +59,7 @@ def print_compression(result: CompressionResult) -> None:
         (
             layer.name,
             f"{layer.out_features} x {layer.in_features}",
-            f"{layer.blocks[0]} x {layer.blocks[1]}",
+            f"{layer.blocks[0]} x {layer.blocks[1]}" if layer.structure == "blast" else "intervals",
             str(layer.rank),
             _percent(layer.parameters / layer.dense_parameters),
             f"{layer.relative_error:.4f}",

@@ -348,12 +348,15 @@ class TestBadInput:
             compress(module, layers="*", keep=keep)
 
     def test_structure(self, module: TwoLayers) -> None:
-        with pytest.raises(InvalidInputError, match="'monarch' is not known; this version has blast"):
+        with pytest.raises(
+            InvalidInputError, match="'monarch' is not known; choose one of blast, gblr, auto"
+        ):
             compress(module, layers="*", structure="monarch")
 
     def test_method(self, module: TwoLayers) -> None:
         with pytest.raises(
-            InvalidInputError, match="'magic' is not known; choose one of activation, alternating"
+            InvalidInputError,
+            match="'magic' is not known for structure blast; choose one of activation, alternating",
         ):
             compress(module, layers="*", method="magic")
 
