@@ -348,15 +348,13 @@ class TestBadInput:
             compress(module, layers="*", keep=keep)
 
     def test_structure(self, module: TwoLayers) -> None:
-        with pytest.raises(
-            InvalidInputError, match="'monarch' is not known; choose one of blast, gblr, auto"
-        ):
+        with pytest.raises(InvalidInputError, match=r"'monarch' is not known; .* blast, gblr, auto"):
             compress(module, layers="*", structure="monarch")
 
     def test_method(self, module: TwoLayers) -> None:
         with pytest.raises(
             InvalidInputError,
-            match="'magic' is not known for structure blast; choose one of activation, alternating",
+            match=r"'magic' is not known for structure blast; .* activation, alternating",
         ):
             compress(module, layers="*", method="magic")
 
