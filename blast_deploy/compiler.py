@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +30,7 @@ from blast_deploy.quantization import BITS, Settings, entering_rows, quantize_mo
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import CompileResult, Epilogue, LayerQuantization, Plan
 from blast_deploy.samples import gather_samples, read_inputs
-from blast_deploy.staging import check_output, staged_folder
+from blast_deploy.staging import check_output, scratch_folder, staged_folder
 from blast_deploy.stock import nearby, run_stock
 from blast_deploy.targets import Target, load_target
 from blast_deploy.tolerance import Tolerance, deviation, tolerance, worst
@@ -120,8 +119,8 @@ def _quantized(
     judged = entering_rows(model.path, [sample.inputs for sample in samples])
     seen = None if own is None else entering_rows(model.path, read_inputs(Path(own)))
     layers = quantize_model(model, settings, judged, seen)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / model.path.name
+    with scratch_folder() as folder:
+        path = folder / model.path.name
         write_model(model.graph, path)
         yield read_portable(path), layers
 
