@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
 from blast_deploy import __version__, artifact, reference
 from blast_deploy.artifact import Manifest, Operators, Role, Source
 from blast_deploy.backends.contract import Lowered
@@ -129,7 +131,8 @@ def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[s
     """Run the portable file in plain ONNX Runtime and derive each output's bound from its error.
 
     Raises:
-        InvalidInputError: If the runtime cannot run it, or its outputs are not those of the reference.
+        InvalidInputError: If the runtime cannot run it, its outputs are not those of the reference, or one
+            holds NaN or infinity, which no bound can be derived from.
     """
     runs = [(inputs, sample.outputs) for sample in samples for inputs in nearby(sample.inputs)]
     found = run_stock(model.path, [inputs for inputs, _ in runs])
@@ -142,6 +145,11 @@ def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[s
                 raise InvalidInputError(
                     f"output {spec.name} has shape {own.shape} in plain ONNX Runtime and {truth.shape} in "
                     "the reference; export the model again"
+                )
+            if not np.isfinite(own).all():
+                raise InvalidInputError(
+                    f"output {spec.name} holds NaN or infinity in plain ONNX Runtime and none in the "
+                    "reference; mend the weights, use a wider element type or give other samples"
                 )
         own_error = worst(deviation(own, truth) for own, truth in pairs)
         tolerances[spec.name] = tolerance(own_error, spec.dtype, quantised=quantised)
