@@ -38,9 +38,11 @@ from blast_deploy.targets import Target, load_target
 from blast_deploy.tolerance import Tolerance, deviation, tolerance, worst
 
 Progress = Callable[[int, int, str], None]
+_QUANTISE = "quantise the layers"
 _STEPS = (
     "read the model",
     "gather samples",
+    _QUANTISE,
     "plan",
     "measure the body's own error",
     "lower",
@@ -83,7 +85,7 @@ def compile(
         OutputExistsError: If the output exists and may not be replaced.
         UnsupportedMachineError: If this machine cannot compile for the target.
     """
-    steps = _announce(progress)
+    steps = _announce(progress, precision)
     if precision not in PRECISIONS:
         raise InvalidInputError(f"precision must be one of {', '.join(PRECISIONS)} (got {precision!r})")
     loaded = load_target(target)
@@ -100,6 +102,7 @@ def compile(
     layers: tuple[LayerQuantization, ...] = ()
     with contextlib.ExitStack() as stack:
         if precision in BITS:
+            next(steps)
             settings = Settings(precision)
             portable, layers = stack.enter_context(_quantized(portable, settings, gathered, samples))
         next(steps)
@@ -257,9 +260,10 @@ def _library_versions() -> dict[str, str]:
     return versions
 
 
-def _announce(progress: Progress | None) -> Iterator[None]:
+def _announce(progress: Progress | None, precision: str) -> Iterator[None]:
     """Tell each step before it begins."""
-    for index, step in enumerate(_STEPS):
+    steps = [step for step in _STEPS if step != _QUANTISE or precision in BITS]
+    for index, step in enumerate(steps):
         if progress is not None:
-            progress(index, len(_STEPS), step)
+            progress(index, len(steps), step)
         yield

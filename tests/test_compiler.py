@@ -130,10 +130,18 @@ def test_own_samples_join_those_of_the_export(tmp_path: Path) -> None:
     assert open_artifact(tmp_path / "artifact").manifest.samples == 3
 
 
-def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_progress_is_told_step_by_step(tmp_path: Path, precision: str) -> None:
     told: list[tuple[int, int, str]] = []
-    source = write_portable(tmp_path, random_layers())
-    bd.compile(source, "cpu-stock", tmp_path / "artifact", progress=lambda *step: told.append(step))
+    source = write_portable(tmp_path, random_layers((LayerSizes(37, 70, (3, 2), 24),)))
+    bd.compile(
+        source,
+        "cpu-stock",
+        tmp_path / "artifact",
+        precision=precision,
+        progress=lambda *step: told.append(step),
+    )
+    assert ("quantise the layers" in [step for _, _, step in told]) == (precision == "int8")
     assert [done for done, _, _ in told] == list(range(len(told)))
     assert {total for _, total, _ in told} == {len(told)}
 
