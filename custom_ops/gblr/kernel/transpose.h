@@ -1,4 +1,4 @@
-// Transposes squares of floats, as many as a vector has lanes, in registers.
+// Transposes tiles of X and Y in registers: rows of memory to vectors whose lanes are rows, and back.
 #pragma once
 
 #include "gblr/kernel/numbers.h"
@@ -6,11 +6,12 @@
 namespace blast_deploy::gblr {
 namespace {
 
-// Lanes of 128 bits are transposed first, four rows at a time, as unpacking instructions do it.
+// Quads of lanes are transposed four vectors at a time, as unpacking instructions do it; the rest is how
+// quads are loaded and stored.
 constexpr int kQuad = 4;
-
-// Lane i of the even (Odd = 0) or odd (Odd = 1) blocks of two vectors, each block of kQuad lanes.
-constexpr int lane_of_blocks(int lane, int odd) { return (lane / kQuad * 2 + odd) * kQuad + lane % kQuad; }
+constexpr int kQuads = kLanes / kQuad;
+using Quad = Vector<float, kQuad>;
+using Entries = Vector<float, kTile>;
 
 // Lane i of what unpacking gives: the lower or upper (Upper) runs of `run` lanes of each quad, by turns from
 // the first and the second vector.
@@ -27,42 +28,84 @@ BLAST_DEPLOY_INLINE Floats unpack(Floats a, Floats b, Lanes<Lane...>) {
   return __builtin_shufflevector(a, b, lane_of_unpacked(Lane, Run, Upper)...);
 }
 
-template <int Odd, int... Lane>
-BLAST_DEPLOY_INLINE Floats blocks(Floats a, Floats b, Lanes<Lane...>) {
-  return __builtin_shufflevector(a, b, lane_of_blocks(Lane, Odd)...);
+// Vector i then holds lane i of each quad of the four.
+BLAST_DEPLOY_INLINE void transpose_quads(Floats (&vectors)[kQuad]) {
+  using All = CountLanes<kLanes>::Type;
+  const Floats a = unpack<1, 0>(vectors[0], vectors[1], All{});
+  const Floats b = unpack<1, 1>(vectors[0], vectors[1], All{});
+  const Floats c = unpack<1, 0>(vectors[2], vectors[3], All{});
+  const Floats d = unpack<1, 1>(vectors[2], vectors[3], All{});
+  vectors[0] = unpack<2, 0>(a, c, All{});
+  vectors[1] = unpack<2, 1>(a, c, All{});
+  vectors[2] = unpack<2, 0>(b, d, All{});
+  vectors[3] = unpack<2, 1>(b, d, All{});
 }
 
-BLAST_DEPLOY_INLINE void transpose(Floats (&rows)[kLanes]) {
-  using All = CountLanes<kLanes>::Type;
-  Floats next[kLanes];
-  BLAST_DEPLOY_UNROLL
-  for (int row = 0; row < kLanes; row += 2) {
-    next[row] = unpack<1, 0>(rows[row], rows[row + 1], All{});
-    next[row + 1] = unpack<1, 1>(rows[row], rows[row + 1], All{});
+template <int Width, int... Lane>
+BLAST_DEPLOY_INLINE auto join(Vector<float, Width> a, Vector<float, Width> b, Lanes<Lane...>) {
+  return __builtin_shufflevector(a, b, Lane...);
+}
+
+// A vector of quads, `step` values apart.
+template <int Width>
+BLAST_DEPLOY_INLINE Vector<float, Width> load_quads(const float* from, Index step) {
+  if constexpr (Width == kQuad) {
+    return load<kQuad>(from);
+  } else {
+    constexpr int half = Width / 2;
+    const auto lower = load_quads<half>(from, step);
+    const auto upper = load_quads<half>(from + half / kQuad * step, step);
+    return join<half>(lower, upper, typename CountLanes<Width>::Type{});
   }
+}
+
+// The entries of a tile in kLanes rows, as a vector of rows for each entry.
+template <int Vectors>
+BLAST_DEPLOY_INLINE void load_rows(const float* from, Index stride, int v, Floats (&to)[kTile][Vectors]) {
   BLAST_DEPLOY_UNROLL
-  for (int row = 0; row < kLanes; row += kQuad) {
-    rows[row] = unpack<2, 0>(next[row], next[row + 2], All{});
-    rows[row + 1] = unpack<2, 1>(next[row], next[row + 2], All{});
-    rows[row + 2] = unpack<2, 0>(next[row + 1], next[row + 3], All{});
-    rows[row + 3] = unpack<2, 1>(next[row + 1], next[row + 3], All{});
-  }
-  // Row 4 i + j holds, in each block b, column 4 b + j of rows 4 i to 4 i + 3. Every step halves the groups
-  // of rows that a vector's blocks come from.
-  BLAST_DEPLOY_UNROLL
-  for (int step = kLanes; step > kQuad; step /= 2) {
+  for (int entry = 0; entry < kTile; entry += kQuad) {
+    Floats quads[kQuad];
     BLAST_DEPLOY_UNROLL
-    for (int row = 0; row < kLanes; ++row) next[row] = rows[row];
-    BLAST_DEPLOY_UNROLL
-    for (int pair = 0; pair < kLanes / 2; ++pair) {
-      const int group = pair / kQuad;
-      const int place = pair % kQuad;
-      const Floats a = next[2 * group * kQuad + place];
-      const Floats b = next[(2 * group + 1) * kQuad + place];
-      rows[group * kQuad + place] = blocks<0>(a, b, All{});
-      rows[kLanes / 2 + group * kQuad + place] = blocks<1>(a, b, All{});
+    for (int i = 0; i < kQuad; ++i) {
+      quads[i] = load_quads<kLanes>(from + i * stride + entry, kQuad * stride);
     }
+    transpose_quads(quads);
+    BLAST_DEPLOY_UNROLL
+    for (int i = 0; i < kQuad; ++i) to[entry + i][v] = quads[i];
   }
+}
+
+// Quad number `Place` of each of two vectors.
+template <int Place, int... Lane>
+BLAST_DEPLOY_INLINE Entries pick_quads(Floats a, Floats b, Lanes<Lane...>) {
+  return __builtin_shufflevector(a, b, (Lane / kQuad * kLanes + Place * kQuad + Lane % kQuad)...);
+}
+
+// Calls `write(row, entries)` for each of kLanes rows, whose vectors are those of entries.
+template <int Place, typename Write>
+BLAST_DEPLOY_INLINE void write_quads(const Floats (&lower)[kQuad], const Floats (&upper)[kQuad],
+                                     const Write& write) {
+  if constexpr (Place < kQuads) {
+    BLAST_DEPLOY_UNROLL
+    for (int i = 0; i < kQuad; ++i) {
+      write(Place * kQuad + i, pick_quads<Place>(lower[i], upper[i], typename CountLanes<kTile>::Type{}));
+    }
+    write_quads<Place + 1>(lower, upper, write);
+  }
+}
+
+template <int Vectors, typename Write>
+BLAST_DEPLOY_INLINE void store_rows(const Floats (&from)[kTile][Vectors], int v, const Write& write) {
+  Floats lower[kQuad];
+  Floats upper[kQuad];
+  BLAST_DEPLOY_UNROLL
+  for (int i = 0; i < kQuad; ++i) {
+    lower[i] = from[i][v];
+    upper[i] = from[kQuad + i][v];
+  }
+  transpose_quads(lower);
+  transpose_quads(upper);
+  write_quads<0>(lower, upper, write);
 }
 
 }  // namespace
