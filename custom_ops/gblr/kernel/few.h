@@ -8,24 +8,36 @@
 namespace blast_deploy::gblr {
 namespace {
 
-// Weights are fetched so many ahead of those in use: over the ends of runs and pages, where the processor's
-// own fetching stops.
-constexpr Index kFewPrefetchFloats = 768;
+// Weights are fetched so many ahead of those in use, over the ends of runs and pages, where the processor's
+// own fetching stops: 6 KiB ahead is up to a fifth faster than 3 KiB for cold weights, and no slower for warm
+// ones. One request for each line is a tenth faster than two.
+constexpr Index kFewPrefetchFloats = 1536;
+
+template <int Rows>
+BLAST_DEPLOY_INLINE void project_one(const float* weights, const Entries (&x)[Rows], float* sums,
+                                     Index stride) {
+  const Entries weight = load<kTile>(weights);
+  BLAST_DEPLOY_UNROLL
+  for (int row = 0; row < Rows; ++row) {
+    float* const sum = sums + row * stride;
+    store<kTile>(sum, load<kTile>(sum) + weight * x[row]);
+  }
+}
 
 // Adds to the sums of a run's components, kTile for each, the products with x.
 template <int Rows>
 BLAST_DEPLOY_INLINE void project_few(const Run& run, const Entries (&x)[Rows], float* sums, Index stride) {
   const float* weights = run.weights;
-  for (Index k = 0; k < run.count; ++k, weights += kTile) {
+  const uint16_t* components = run.components;
+  Index left = run.count;
+  for (; left >= 2; left -= 2, weights += 2 * kTile, components += 2) {
     __builtin_prefetch(weights + kFewPrefetchFloats, 0, 2);
-    const Entries weight = load<kTile>(weights);
-    float* const own = sums + Index{run.components[k]} * kTile;
-    BLAST_DEPLOY_UNROLL
-    for (int row = 0; row < Rows; ++row) {
-      float* const sum = own + row * stride;
-      store<kTile>(sum, load<kTile>(sum) + weight * x[row]);
-    }
+    project_one<Rows>(weights, x, sums + Index{components[0]} * kTile, stride);
+    project_one<Rows>(weights + kTile, x, sums + Index{components[1]} * kTile, stride);
   }
+  if (left == 0) return;
+  __builtin_prefetch(weights + kFewPrefetchFloats, 0, 2);
+  project_one<Rows>(weights, x, sums + Index{*components} * kTile, stride);
 }
 
 template <int... Lane>
@@ -61,7 +73,7 @@ BLAST_DEPLOY_INLINE void combine_few(const Run& run, const float* t, Index strid
   for (; left >= kChains; left -= kChains, weights += kChains * kTile, components += kChains) {
     BLAST_DEPLOY_UNROLL
     for (int chain = 0; chain < kChains; ++chain) {
-      __builtin_prefetch(weights + chain * kTile + kFewPrefetchFloats, 0, 2);
+      if (chain % 2 == 0) __builtin_prefetch(weights + chain * kTile + kFewPrefetchFloats, 0, 2);
       const Entries weight = load<kTile>(weights + chain * kTile);
       BLAST_DEPLOY_UNROLL
       for (int row = 0; row < Rows; ++row) {
@@ -70,6 +82,7 @@ BLAST_DEPLOY_INLINE void combine_few(const Run& run, const float* t, Index strid
     }
   }
   for (; left > 0; --left, weights += kTile, ++components) {
+    __builtin_prefetch(weights + kFewPrefetchFloats, 0, 2);
     BLAST_DEPLOY_UNROLL
     for (int row = 0; row < Rows; ++row) {
       sums[row][0] += load<kTile>(weights) * broadcast<kTile>(t[row * stride + *components]);
