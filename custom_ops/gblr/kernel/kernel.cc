@@ -55,7 +55,7 @@ class TileProduct {
     if (few_) {
       for_few([&](auto rows) { project_few_rows<rows.kCount>(bundles); });
     } else {
-      for_blocks([&](auto vectors, Index row) { project_block<vectors.kCount>(bundles, row); });
+      for_blocks([&](auto block, Index row) { project_block<block.kWidth, block.kVectors>(bundles, row); });
     }
   }
 
@@ -66,7 +66,8 @@ class TileProduct {
     if (few_) {
       for_few([&](auto rows) { combine_few_rows<rows.kCount>(first, last); });
     } else {
-      for_blocks([&](auto vectors, Index row) { combine_block<vectors.kCount>(first, last, row); });
+      for_blocks(
+          [&](auto block, Index row) { combine_block<block.kWidth, block.kVectors>(first, last, row); });
     }
     finish(first * kTile, smaller(last * kTile, layout_.sizes.out_features));
   }
@@ -75,6 +76,13 @@ class TileProduct {
   template <int Number>
   struct Count {
     static constexpr int kCount = Number;
+  };
+
+  // Rows that are computed together: some vectors of so many each.
+  template <int Lanes, int Number>
+  struct Block {
+    static constexpr int kWidth = Lanes;
+    static constexpr int kVectors = Number;
   };
 
   // Bundles of one share, and their components.
@@ -92,16 +100,22 @@ class TileProduct {
     if (rows_ == 3) call(Count<kFewRows>{});
   }
 
-  // Calls with a number of vectors and the first row, for blocks of rows as equal as can be.
+  // Calls with a block and its first row, for blocks of rows as equal as can be. The last of the widest
+  // vectors is halved where half its lanes would be empty: that takes little more than half its time.
   template <typename Call>
   void for_blocks(Call call) const {
+    constexpr int half = kLanes > kTile ? kLanes / 2 : kLanes;
     Index left = divide_up(rows_, kLanes);
     Index row = 0;
     for (Index blocks = divide_up(left, kVectors); blocks > 0; --blocks) {
       const Index vectors = divide_up(left, blocks);
-      if (vectors == 1) call(Count<1>{}, row);
-      if (vectors == 2) call(Count<2>{}, row);
-      if (vectors == 3) call(Count<kVectors>{}, row);
+      if (vectors == 1 && rows_ - row <= half) {
+        call(Block<half, 1>{}, row);
+      } else {
+        if (vectors == 1) call(Block<kLanes, 1>{}, row);
+        if (vectors == 2) call(Block<kLanes, smaller(2, kVectors)>{}, row);
+        if (vectors == 3) call(Block<kLanes, kVectors>{}, row);
+      }
       left -= vectors;
       row += vectors * kLanes;
     }
@@ -142,45 +156,54 @@ class TileProduct {
     return load<kTile>(values);
   }
 
-  template <int Vectors>
+  template <int Width, int Vectors>
   void project_block(const Bundles& bundles, Index row) const {
-    constexpr Index width = Vectors * kLanes;
+    constexpr Index size = Vectors * Width;
     float* const t = t_ + row * plan_.t;
-    clear(t + bundles.first_component * width, (bundles.last_component - bundles.first_component) * width);
-    for (Index tile = 0; tile < layout_.v_tiles; ++tile) {
-      Floats x[kTile][Vectors];
+    clear(t + bundles.first_component * size, (bundles.last_component - bundles.first_component) * size);
+    for (Index tile = 0; tile < layout_.v_tiles; tile += kStrip / kTile) {
+      Strip<Width, Vectors> x;
       BLAST_DEPLOY_UNROLL
-      for (int v = 0; v < Vectors; ++v) load_x<Vectors>(row + v * kLanes, tile * kTile, v, x);
-      project_run<Vectors>(run_of_v(bundles, tile), x, t);
+      for (int v = 0; v < Vectors; ++v) load_x<Width, Vectors>(row + v * Width, tile * kTile, v, x);
+      project_run<Width, Vectors>(run_of_v(bundles, tile), x, 0, t);
+      if (tile + 1 == layout_.v_tiles) break;
+      project_run<Width, Vectors>(run_of_v(bundles, tile + 1), x, kTile, t);
     }
   }
 
   // Zeros where X ends.
-  template <int Vectors>
-  BLAST_DEPLOY_INLINE void load_x(Index row, Index column, int v, Floats (&to)[kTile][Vectors]) const {
+  template <int Width, int Vectors>
+  BLAST_DEPLOY_INLINE void load_x(Index row, Index column, int v, Strip<Width, Vectors>& to) const {
     const Index columns = layout_.sizes.in_features;
-    const float* const x = x_ + row * columns + column;
-    if (row + kLanes <= rows_ && column + kTile <= columns) return load_rows<Vectors>(x, columns, v, to);
-    float values[kLanes * kTile] = {};
-    for (Index i = 0; i < smaller(kLanes, rows_ - row); ++i) {
-      copy(values + i * kTile, x + i * columns, smaller(kTile, columns - column));
+    const float* from = x_ + row * columns + column;
+    Index stride = columns;
+    float values[Width * kStrip];
+    if (row + Width > rows_ || column + kStrip > columns) {
+      clear(values, Width * kStrip);
+      for (Index i = 0; i < smaller(Width, rows_ - row); ++i) {
+        copy(values + i * kStrip, from + i * columns, smaller(kStrip, columns - column));
+      }
+      from = values;
+      stride = kStrip;
     }
-    load_rows<Vectors>(values, kTile, v, to);
+    load_rows<Width, Vectors>(from, stride, v, to);
   }
 
-  template <int Vectors>
+  template <int Width, int Vectors>
   void combine_block(Index first, Index last, Index row) const {
     const float* const t = t_ + row * plan_.t;
-    for (Index tile = first; tile < last; ++tile) {
-      Floats y[kTile][Vectors];
+    for (Index tile = first; tile < last; tile += kStrip / kTile) {
+      Strip<Width, Vectors> y;
       BLAST_DEPLOY_UNROLL
-      for (int entry = 0; entry < kTile; ++entry) {
+      for (int entry = 0; entry < kStrip; ++entry) {
         BLAST_DEPLOY_UNROLL
-        for (int v = 0; v < Vectors; ++v) y[entry][v] = Floats{};
+        for (int v = 0; v < Vectors; ++v) y[entry][v] = Vector<float, Width>{};
       }
-      combine_run<Vectors>(run_of_u(tile), t, y);
+      combine_run<Width, Vectors>(run_of_u(tile), t, 0, y);
+      if (tile + 1 < last) combine_run<Width, Vectors>(run_of_u(tile + 1), t, kTile, y);
+      const Index end = smaller((tile + kStrip / kTile), last) * kTile;
       BLAST_DEPLOY_UNROLL
-      for (int v = 0; v < Vectors; ++v) write_y<Vectors>(row + v * kLanes, tile * kTile, v, y);
+      for (int v = 0; v < Vectors; ++v) write_y<Width, Vectors>(row + v * Width, tile * kTile, end, v, y);
     }
   }
 
@@ -189,34 +212,38 @@ class TileProduct {
     return packed_.runs(run, run + 1);
   }
 
-  // Writes sums and bias to y, and the residual where nothing comes between.
-  template <int Vectors>
-  BLAST_DEPLOY_INLINE void write_y(Index row, Index column, int v,
-                                   const Floats (&sums)[kTile][Vectors]) const {
+  // Writes sums and bias to y up to column `end`, and the residual where nothing comes between.
+  template <int Width, int Vectors>
+  BLAST_DEPLOY_INLINE void write_y(Index row, Index column, Index end, int v,
+                                   const Strip<Width, Vectors>& sums) const {
     const Index columns = layout_.sizes.out_features;
-    if (row + kLanes > rows_ || column + kTile > columns) {
-      return store_rows<Vectors>(sums, v, [&](int i, Entries values) {
-        if (row + i < rows_) write_part(row + i, column, values);
+    if (row + Width > rows_ || column + kStrip > smaller(end, columns) || adds_residual()) {
+      return store_rows<Width, Vectors>(sums, v, [&](int i, Entries first, Entries second) {
+        if (row + i >= rows_) return;
+        write_part(row + i, column, first);
+        if (column + kTile < end) write_part(row + i, column + kTile, second);
       });
     }
     float* const y = y_ + row * columns + column;
-    const Entries bias = load<kTile>(bias_ + column);
-    const float* const residual = adds_residual() ? residual_ + row * columns + column : nullptr;
-    if (residual == nullptr) {
-      return store_rows<Vectors>(
-          sums, v, [&](int i, Entries values) { store<kTile>(y + i * columns, values + bias); });
-    }
-    store_rows<Vectors>(sums, v, [&](int i, Entries values) {
-      store<kTile>(y + i * columns, values + bias + load<kTile>(residual + i * columns));
+    const Entries first_bias = load<kTile>(bias_ + column);
+    const Entries second_bias = load<kTile>(bias_ + column + kTile);
+    store_rows<Width, Vectors>(sums, v, [&](int i, Entries first, Entries second) {
+      store<kTile>(y + i * columns, first + first_bias);
+      store<kTile>(y + i * columns + kTile, second + second_bias);
     });
   }
 
   // Writes as many entries of a tile as there are.
-  BLAST_DEPLOY_INLINE void write_part(Index row, Index column, Entries sums) const {
+  void write_part(Index row, Index column, Entries sums) const {
+    const Index count = layout_.sizes.out_features - column;
+    const Index place = row * layout_.sizes.out_features + column;
+    if (count >= kTile) {
+      Entries value = sums + load<kTile>(bias_ + column);
+      if (adds_residual()) value += load<kTile>(residual_ + place);
+      return store<kTile>(y_ + place, value);
+    }
     float values[kTile];
     store<kTile>(values, sums);
-    const Index count = smaller(kTile, layout_.sizes.out_features - column);
-    const Index place = row * layout_.sizes.out_features + column;
     for (Index i = 0; i < count; ++i) {
       const float value = values[i] + bias_[column + i];
       y_[place + i] = adds_residual() ? value + residual_[place + i] : value;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gblr/kernel/numbers.h"
+#include "gblr/kernel/transpose.h"
 
 namespace blast_deploy::gblr {
 namespace {
@@ -10,59 +11,64 @@ namespace {
 constexpr Index kPrefetchFloats = 1024;
 
 // Adds to t of a run's components what Entries entries of x give, from the `first` on.
-template <int Vectors, int Entries>
-BLAST_DEPLOY_INLINE void project_entries(const Run& run, const Floats (&x)[kTile][Vectors], int first,
+template <int Width, int Vectors, int Entries>
+BLAST_DEPLOY_INLINE void project_entries(const Run& run, const Strip<Width, Vectors>& x, int first,
                                          float* t) {
-  const float* weights = run.weights + first;
+  const float* weights = run.weights + first % kTile;
   for (Index k = 0; k < run.count; ++k, weights += kTile) {
-    float* const own = t + Index{run.components[k]} * (Vectors * kLanes);
-    Floats sum[Vectors];
+    float* const own = t + Index{run.components[k]} * (Vectors * Width);
+    Vector<float, Width> sum[Vectors];
     BLAST_DEPLOY_UNROLL
-    for (int v = 0; v < Vectors; ++v) sum[v] = load<kLanes>(own + v * kLanes);
+    for (int v = 0; v < Vectors; ++v) sum[v] = load<Width>(own + v * Width);
     __builtin_prefetch(weights + kPrefetchFloats, 0, 2);
     BLAST_DEPLOY_UNROLL
     for (int entry = 0; entry < Entries; ++entry) {
-      const Floats weight = broadcast<kLanes>(weights[entry]);
+      const Vector<float, Width> weight = broadcast<Width>(weights[entry]);
       BLAST_DEPLOY_UNROLL
       for (int v = 0; v < Vectors; ++v) sum[v] += weight * x[first + entry][v];
     }
     BLAST_DEPLOY_UNROLL
-    for (int v = 0; v < Vectors; ++v) store<kLanes>(own + v * kLanes, sum[v]);
+    for (int v = 0; v < Vectors; ++v) store<Width>(own + v * Width, sum[v]);
   }
 }
 
-// Adds what one tile of columns gives to t (components x Vectors vectors of rows).
-template <int Vectors>
-BLAST_DEPLOY_INLINE void project_run(const Run& run, const Floats (&x)[kTile][Vectors], float* t) {
+// Adds what one tile of columns gives, whose entries of x are those from the `first` on, to t (components x
+// Vectors vectors of rows).
+template <int Width, int Vectors>
+BLAST_DEPLOY_INLINE void project_run(const Run& run, const Strip<Width, Vectors>& x, int first, float* t) {
   BLAST_DEPLOY_UNROLL
-  for (int first = 0; first < kTile; first += kEntries) project_entries<Vectors, kEntries>(run, x, first, t);
+  for (int entry = 0; entry < kTile; entry += kEntries) {
+    project_entries<Width, Vectors, kEntries>(run, x, first + entry, t);
+  }
 }
 
 // Adds to Entries entries of y what a run gives, from the `first` on.
-template <int Vectors, int Entries>
+template <int Width, int Vectors, int Entries>
 BLAST_DEPLOY_INLINE void combine_entries(const Run& run, const float* t, int first,
-                                         Floats (&y)[kTile][Vectors]) {
-  const float* weights = run.weights + first;
+                                         Strip<Width, Vectors>& y) {
+  const float* weights = run.weights + first % kTile;
   for (Index k = 0; k < run.count; ++k, weights += kTile) {
-    const float* const own = t + Index{run.components[k]} * (Vectors * kLanes);
-    Floats value[Vectors];
+    const float* const own = t + Index{run.components[k]} * (Vectors * Width);
+    Vector<float, Width> value[Vectors];
     BLAST_DEPLOY_UNROLL
-    for (int v = 0; v < Vectors; ++v) value[v] = load<kLanes>(own + v * kLanes);
+    for (int v = 0; v < Vectors; ++v) value[v] = load<Width>(own + v * Width);
     __builtin_prefetch(weights + kPrefetchFloats, 0, 2);
     BLAST_DEPLOY_UNROLL
     for (int entry = 0; entry < Entries; ++entry) {
-      const Floats weight = broadcast<kLanes>(weights[entry]);
+      const Vector<float, Width> weight = broadcast<Width>(weights[entry]);
       BLAST_DEPLOY_UNROLL
       for (int v = 0; v < Vectors; ++v) y[first + entry][v] += weight * value[v];
     }
   }
 }
 
-// Adds to the entries of one tile of rows of W what its run gives.
-template <int Vectors>
-BLAST_DEPLOY_INLINE void combine_run(const Run& run, const float* t, Floats (&y)[kTile][Vectors]) {
+// Adds to the entries of one tile of rows of W, those from the `first` on, what its run gives.
+template <int Width, int Vectors>
+BLAST_DEPLOY_INLINE void combine_run(const Run& run, const float* t, int first, Strip<Width, Vectors>& y) {
   BLAST_DEPLOY_UNROLL
-  for (int first = 0; first < kTile; first += kEntries) combine_entries<Vectors, kEntries>(run, t, first, y);
+  for (int entry = 0; entry < kTile; entry += kEntries) {
+    combine_entries<Width, Vectors, kEntries>(run, t, first + entry, y);
+  }
 }
 
 }  // namespace
