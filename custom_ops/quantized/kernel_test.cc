@@ -66,7 +66,7 @@ std::vector<float> run(const Kernels& kernels, const Problem& problem, const Cut
   Buffer weights = packed(problem);
   Buffer scratch(kernel.scratch_bytes(problem.layout, problem.rows, cut));
   std::vector<float> y(static_cast<std::size_t>(problem.rows * problem.layout.sizes.out_features), kNan);
-  const Tile tile{weights.data(),         problem.bias.data(),  problem.x.data(), problem.rows,
+  const Tile tile{weights.data(),         problem.bias.data(),  problem.x.data(), problem.rows,  problem.rows,
                   activation_of(problem), residual_of(problem), y.data(),         scratch.data()};
   // The last share first: none may need what another of its phase does.
   for (Index chunk = 0; chunk < problem.layout.chunks; chunk += cut.chunks) {
