@@ -240,7 +240,7 @@ def test_inspect_draws_intervals(tmp_path: Path) -> None:
     model, plot, result = gblr_models.chain().write(tmp_path), tmp_path / "plot.svg", tmp_path / "i.json"
     finished = Finished("inspect", model, "--plot", plot, "--json", result)
     assert finished.code == 0, finished.err
-    assert "block.1" in plot.read_text()
+    assert "23 × 37, 9 components" in plot.read_text()
     assert len(json.loads(result.read_text())["layers"][0]["intervals"]["u_start"]) == 6
     assert "exists" in Finished("inspect", model, "--plot", plot).sentence
 
