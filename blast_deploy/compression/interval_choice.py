@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 """Float32 or float64, as the weight."""
+_CHANGES = 32
+"""Components whose changes are put off."""
 
 
 @dataclass
@@ -138,13 +140,20 @@ def choose_coupled(
         order: Components in the order in which they choose.
     """
     vectors, size, weights = side.vectors, side.vectors.shape[1], metric.diagonal().copy()
+    changed: list[int] = []
+    images = np.empty((_CHANGES, size), vectors.dtype)
     for k in order:
         own = float(gram[k, k])
         if own <= 0:
             side.widths[k] = 0
             vectors[k] = 0
             continue
-        ideal = vectors[k] + residual[k] / (own * weights)
+        # The residual is brought up to date for many components at once, and before that for this one alone.
+        if len(changed) == _CHANGES:
+            residual -= multiply(gram[:, changed], images)
+            changed.clear()
+        own_residual = residual[k] - gram[k, changed] @ images[: len(changed)]
+        ideal = vectors[k] + own_residual / (own * weights)
         gains = np.square(ideal, dtype=np.float64) * weights * own - price
         start, width = best_interval(gains)
         removal, slope = -vectors[k], np.zeros_like(ideal)
@@ -153,11 +162,13 @@ def choose_coupled(
             removal[part] = 0
         removal_image, slope_image = multiply(np.stack([removal, slope]), metric)
         curvature = own * float(slope @ slope_image)
-        descent = float(slope @ (residual[k] - own * removal_image))
+        descent = float(slope @ (own_residual - own * removal_image))
         step = min(max(descent / curvature, 0.0), 1.0) if curvature > 0 else 0.0
         vectors[k] += removal + step * slope
-        residual -= np.outer(gram[:, k], removal_image + step * slope_image)
+        images[len(changed)] = removal_image + step * slope_image
+        changed.append(k)
         side.starts[k], side.widths[k] = start, width
+    residual -= multiply(gram[:, changed], images[: len(changed)])
 
 
 def parts(start: int, width: int, size: int) -> tuple[slice, ...]:
