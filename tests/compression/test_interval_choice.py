@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from blast_deploy.compression.interval_budget import cut_to, grow_to
 from blast_deploy.compression import interval_choice
+from blast_deploy.compression.interval_budget import cut_to, grow_to
 from blast_deploy.compression.interval_choice import Side, best_interval, choose, choose_coupled, parts
 from blast_deploy.compression.interval_values import refine, refine_coupled
 
