@@ -153,7 +153,7 @@ class StructureSearch:
 
 
 def layer_maker(method: str, keep: float, settings: Settings) -> Linear:
-    """What makes the layers of a method, as costly as the low-rank one or less; BLAST of rank 1 is a little dearer."""
+    """What makes the layers of a method, no dearer than low rank; BLAST of rank 1 is, by a little."""
 
     def make(n: int, m: int) -> nn.Module:
         if method == "dense":
