@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from blast_deploy.inspection import inspect
     from blast_deploy.native import library_path
     from blast_deploy.quantizer import quantize
+    from blast_deploy.reporting.intervals import plot_intervals
     from blast_deploy.reporting.report import report
     from blast_deploy.runner import open
     from blast_deploy.structures.blast.module import BlastLinear, replace_linear
@@ -59,6 +60,7 @@ _HOMES = {
     "model_flops": "blast_deploy.structures.gblr.shrinkage",
     "open": "blast_deploy.runner",
     "parameter_groups": "blast_deploy.structures.gblr.shrinkage",
+    "plot_intervals": "blast_deploy.reporting.intervals",
     "quantize": "blast_deploy.quantizer",
     "replace_linear": "blast_deploy.structures.blast.module",
     "report": "blast_deploy.reporting.report",
@@ -89,6 +91,7 @@ __all__ = [
     "model_flops",
     "open",
     "parameter_groups",
+    "plot_intervals",
     "quantize",
     "replace_linear",
     "report",

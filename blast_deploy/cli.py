@@ -242,12 +242,20 @@ def report(
 @app.command(epilog="Example: blast-deploy inspect minilm-50-cpu")
 def inspect(
     path: Annotated[Path, typer.Argument(help="Model folder, portable ONNX file or artifact.")],
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw what the components of GBLR layers cover, as .svg, .png or .pdf."
+        ),
+    ] = None,
     force: Force = False,
     json: Json = None,
 ) -> None:
     """Show what is in a model folder, a portable file or an artifact."""
-    check_file(json, force=force)
+    check_file(json, force=force, others=[plot] if plot else [])
     result = bd.inspect(path)
+    if plot is not None:
+        bd.plot_intervals(result, plot, force=force)
     write_file(result, json)
     tables.print_inspection(result)
 

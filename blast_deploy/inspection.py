@@ -1,4 +1,7 @@
-"""What is in a model folder, a portable ONNX file or an artifact; nothing is run and no weight is read."""
+"""What is in a model folder, a portable ONNX file or an artifact.
+
+Nothing is run, and no weight is read; only the intervals of GBLR layers are.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,20 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from blast_deploy.artifact import MANIFEST, Artifact, open_artifact
+from blast_deploy.artifact import MANIFEST, Artifact, LayerRecord, open_artifact
 from blast_deploy.errors import InvalidInputError, MissingExtraError
+from blast_deploy.passes.structured import StructuredLayer
 from blast_deploy.planning.layer import LinearLayer, blast_layer, gblr_layer
 from blast_deploy.portable import linear_layer, read_portable, sizes
-from blast_deploy.results import InspectedLayer, Inspection
+from blast_deploy.results import InspectedLayer, Inspection, LayerIntervals
+from blast_deploy.structures.contract import GBLR_LINEAR
+from blast_deploy.structures.gblr.coverage import checked_intervals, intervals_of
 
 _CONFIG = "config.json"
 _SECTION = "structured_layers"
@@ -31,10 +37,11 @@ _BITS = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A tensor in a file: its shape, and its type as safetensors spells it."""
+    """A tensor in a file: its shape, its type as safetensors spells it, and which of those files has it."""
 
     shape: tuple[int, ...]
     kind: str
+    file: Path | None = None
 
     @property
     def size(self) -> int:
@@ -96,7 +103,7 @@ def _portable(path: Path) -> Inspection:
         dense_flops_per_row=dense.flops_per_row,
         inputs=model.inputs,
         outputs=model.outputs,
-        layers=tuple(_layer(linear_layer(layer)) for layer in model.layers),
+        layers=tuple(map(_portable_layer, model.layers)),
         facts={
             "sha256": model.sha256,
             "IR version": str(model.graph.ir_version),
@@ -124,6 +131,7 @@ def _artifact(artifact: Artifact) -> Inspection:
             schedule=planned[record.name].schedule or None if record.name in planned else None,
             epilogue=str(planned[record.name].epilogue) or None if record.name in planned else None,
             grouped_with=planned[record.name].grouped_with if record.name in planned else (),
+            intervals=_kept_intervals(artifact, record),
         )
         for record in manifest.layers
     )
@@ -186,6 +194,34 @@ def _folder(path: Path) -> Inspection:
     )
 
 
+def _portable_layer(layer: StructuredLayer) -> InspectedLayer:
+    described = _layer(linear_layer(layer))
+    if layer.intervals is None:
+        return described
+    return replace(described, intervals=intervals_of(layer.gblr_later()()))
+
+
+def _kept_intervals(artifact: Artifact, record: LayerRecord) -> LayerIntervals | None:
+    """Those of the original factors, which every artifact keeps for verification."""
+    if record.operator != GBLR_LINEAR.name or not artifact.factors.is_file():
+        return None
+    return _read_intervals(record.name, artifact.factors, (record.out_features, record.in_features))
+
+
+def _read_intervals(name: str, file: Path, sizes: tuple[int, int]) -> LayerIntervals:
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            arrays = {part: opened.get_tensor(f"{name}.{part}") for part in _INDICES[GBLR_LINEAR.name]}
+    except (OSError, SafetensorError) as error:
+        raise InvalidInputError(
+            f"{file} holds no intervals of layer {name} ({error}); make it again"
+        ) from error
+    try:
+        return checked_intervals(arrays, *sizes)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"layer {name} in {file} is no GBLR layer: {error}") from error
+
+
 def _layer(layer: LinearLayer) -> InspectedLayer:
     return InspectedLayer(
         name=layer.name,
@@ -226,16 +262,19 @@ def _folder_layer(
 
 def _gblr_folder_layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, _Tensor]) -> InspectedLayer:
     left, right = entry["values"]
-    return _layer(
+    sizes = int(entry["out_features"]), int(entry["in_features"])
+    described = _layer(
         gblr_layer(
             name,
             dtype=tensors[f"{name}.u"].dtype,
-            out_features=int(entry["out_features"]),
-            in_features=int(entry["in_features"]),
+            out_features=sizes[0],
+            in_features=sizes[1],
             components=int(entry["components"]),
             values=(int(left), int(right)),
         )
     )
+    file = tensors[f"{name}.u_start"].file
+    return described if file is None else replace(described, intervals=_read_intervals(name, file, sizes))
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -273,7 +312,7 @@ def _read_headers(path: Path) -> dict[str, _Tensor]:
             with safe_open(file, framework="numpy") as opened:
                 for name in opened.keys():  # noqa: SIM118  (no mapping)
                     part = opened.get_slice(name)
-                    tensors[name] = _Tensor(tuple(part.get_shape()), part.get_dtype())
+                    tensors[name] = _Tensor(tuple(part.get_shape()), part.get_dtype(), file)
         except (OSError, SafetensorError) as error:
             raise InvalidInputError(f"{file} is damaged ({error}); copy the folder again") from error
     return tensors

@@ -39,6 +39,16 @@ class TensorSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class LayerIntervals:
+    """Which rows (u) and columns (v) each component of a GBLR layer covers, on axes that are circles."""
+
+    u_start: tuple[int, ...]
+    u_width: tuple[int, ...]
+    v_start: tuple[int, ...]
+    v_width: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerCompression:
     """One layer before and after compression; errors are relative to the dense weight.
 
@@ -61,6 +71,8 @@ class LayerCompression:
     structure: str = "blast"
     indices: int = 0
     """Whole numbers stored beside the parameters, where a structure needs them."""
+    intervals: LayerIntervals | None = None
+    """What the components cover, where it is GBLR."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -389,6 +401,8 @@ class InspectedLayer:
     """Other layers that the same node computes."""
     schedule: str | None = None
     """How its kernel is cut for the plan's rows, in words."""
+    intervals: LayerIntervals | None = None
+    """What the components cover, where it is GBLR."""
 
 
 @dataclasses.dataclass(frozen=True)

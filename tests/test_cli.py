@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import gblr_models
 import pytest
 from portable_models import forcing, random_layers, write_portable
 from typer.testing import CliRunner
@@ -226,6 +227,22 @@ def test_inspect_shows_layers(artifact: Path, portable: Path) -> None:
         finished = Finished("inspect", path)
         assert finished.code == 0
         assert "block.1" in finished.out
+
+
+def test_inspect_draws_intervals_or_says_why_not(portable: Path, empty: Path) -> None:
+    sentence = Finished("inspect", portable, "--plot", empty / "plot.svg").sentence
+    assert "has no GBLR layer" in sentence
+    both = Finished("inspect", portable, "--plot", empty / "a.svg", "--json", empty / "a.svg")
+    assert "would overwrite" in both.sentence
+
+
+def test_inspect_draws_intervals(tmp_path: Path) -> None:
+    model, plot, result = gblr_models.chain().write(tmp_path), tmp_path / "plot.svg", tmp_path / "i.json"
+    finished = Finished("inspect", model, "--plot", plot, "--json", result)
+    assert finished.code == 0, finished.err
+    assert "23 × 37, 9 components" in plot.read_text()
+    assert len(json.loads(result.read_text())["layers"][0]["intervals"]["u_start"]) == 6
+    assert "exists" in Finished("inspect", model, "--plot", plot).sentence
 
 
 def test_targets_and_doctor(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gblr_models
 import numpy as np
 import pytest
 from portable_models import forcing, random_layers, write_portable
@@ -11,6 +12,7 @@ from safetensors.numpy import save_file
 
 import blast_deploy as bd
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.structures.gblr.coverage import intervals_of
 
 STRUCTURED = sum(layer.matrix.cost.parameters for layer in random_layers())
 DENSE = 37 * 19 + 23 * 37
@@ -130,3 +132,49 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(InvalidInputError, match=r"text\.onnx"):
         bd.inspect(tmp_path / "text.onnx")
+
+
+def test_intervals_are_read_wherever_a_model_lies(tmp_path: Path) -> None:
+    chain = gblr_models.chain()
+    found = [bd.inspect(chain.write(tmp_path))]
+    for form in ("kernel", "dense"):
+        bd.compile(tmp_path / "model.onnx", forcing(form), tmp_path / form)
+        found.append(bd.inspect(tmp_path / form))
+    expected = [intervals_of(matrix) for matrix in chain.matrices]
+    for inspection in found:
+        assert [layer.intervals for layer in inspection.layers] == expected
+
+
+def gblr_folder(folder: Path, **changes: Any) -> Path:
+    """A model folder of one GBLR layer, with some tensors changed."""
+    matrix = gblr_models.odd("wraps-around", np.float32)
+    entry = {"out_features": 11, "in_features": 7, "components": 3, "bias": True}
+    entry["values"] = [len(matrix.u.values), len(matrix.v.values)]
+    section = {"format_version": 2, "structure": "gblr", "layers": {"a": entry}}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "structured_layers": section}))
+    tensors = gblr_models.tensors(matrix, np.zeros(11, np.float32)) | changes
+    save_file(
+        {f"a.{name}": array for name, array in tensors.items() if array is not None}, folder / "a.safetensors"
+    )
+    return folder
+
+
+def test_intervals_of_a_model_folder(tmp_path: Path) -> None:
+    found = bd.inspect(gblr_folder(tmp_path / "model"))
+    assert [layer.intervals for layer in found.layers] == [intervals_of(gblr_models.odd("wraps-around"))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"v_start": np.array([0, 0, 7])}, "starts must lie in 0 .. 6"),
+        ({"u_width": np.array([0, 1, 1])}, "widths must lie in 1 .. 11"),
+        ({"u_width": np.ones((3, 1), np.int64)}, "must be int64"),
+        ({"u_start": None}, "not described completely"),
+        ({"v_width": None}, "holds no intervals of layer a"),
+    ],
+)
+def test_damaged_intervals_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        bd.inspect(gblr_folder(tmp_path / "model", **changes))

@@ -36,6 +36,7 @@ from blast_deploy.results import CompressionResult, LayerCompression
 from blast_deploy.staging import check_output
 from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.blast.module import BlastLinear, matching_linears, replace_linear
+from blast_deploy.structures.gblr.coverage import intervals_of
 from blast_deploy.structures.gblr.module import GblrLinear
 
 
@@ -226,6 +227,7 @@ def _describe(task: LayerTask, layer: FactorisedLayer) -> LayerCompression:
         resumed=layer.resumed,
         structure="blast" if isinstance(matrix, BlastMatrix) else "gblr",
         indices=0 if isinstance(matrix, BlastMatrix) else matrix.indices,
+        intervals=None if isinstance(matrix, BlastMatrix) else intervals_of(matrix),
     )
 
 

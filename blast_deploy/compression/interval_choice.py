@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 """Float32 or float64, as the weight."""
+_CHANGES = 32
+"""Components whose changes are put off."""
 
 
 @dataclass
@@ -121,6 +123,36 @@ def choose(side: Side, gram: Array, target: Array, price: float, order: Iterable
         side.starts[k], side.widths[k] = start, width
 
 
+class _Residual:
+    """Rows of ``T - G A H`` while the vectors A change: what changes is put off until it is enough."""
+
+    def __init__(self, residual: Array, gram: Array) -> None:
+        """Take the residual (K, size) as it is, which is kept up to date, and G (K, K)."""
+        self._residual, self._gram = residual, gram
+        self._changed: list[int] = []
+        self._images = np.empty((_CHANGES, residual.shape[1]), residual.dtype)
+
+    def row(self, k: int) -> Array:
+        """That of one component, up to date."""
+        row: Array = self._residual[k].copy()
+        if self._changed:
+            row -= multiply(self._gram[k, self._changed], self._images[: len(self._changed)])
+        return row
+
+    def change(self, k: int, image: Array) -> None:
+        """Note that a component's row of ``A H`` has grown by an image (size,)."""
+        self._images[len(self._changed)] = image
+        self._changed.append(k)
+        if len(self._changed) == _CHANGES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring all rows up to date."""
+        if self._changed:
+            self._residual -= multiply(self._gram[:, self._changed], self._images[: len(self._changed)])
+            self._changed.clear()
+
+
 def choose_coupled(
     side: Side, gram: Array, residual: Array, metric: Array, price: float, order: Iterable[int]
 ) -> None:
@@ -138,13 +170,15 @@ def choose_coupled(
         order: Components in the order in which they choose.
     """
     vectors, size, weights = side.vectors, side.vectors.shape[1], metric.diagonal().copy()
+    rows = _Residual(residual, gram)
     for k in order:
         own = float(gram[k, k])
         if own <= 0:
             side.widths[k] = 0
             vectors[k] = 0
             continue
-        ideal = vectors[k] + residual[k] / (own * weights)
+        row = rows.row(k)
+        ideal = vectors[k] + row / (own * weights)
         gains = np.square(ideal, dtype=np.float64) * weights * own - price
         start, width = best_interval(gains)
         removal, slope = -vectors[k], np.zeros_like(ideal)
@@ -153,11 +187,12 @@ def choose_coupled(
             removal[part] = 0
         removal_image, slope_image = multiply(np.stack([removal, slope]), metric)
         curvature = own * float(slope @ slope_image)
-        descent = float(slope @ (residual[k] - own * removal_image))
+        descent = float(slope @ (row - own * removal_image))
         step = min(max(descent / curvature, 0.0), 1.0) if curvature > 0 else 0.0
         vectors[k] += removal + step * slope
-        residual -= np.outer(gram[:, k], removal_image + step * slope_image)
+        rows.change(k, removal_image + step * slope_image)
         side.starts[k], side.widths[k] = start, width
+    rows.settle()
 
 
 def parts(start: int, width: int, size: int) -> tuple[slice, ...]:

@@ -82,20 +82,27 @@ def factorise(
         return from_low_rank(np.zeros((given.shape[0], 0), dtype), np.zeros((0, given.shape[1]), dtype))
     problem = _Problem((given / scale).astype(dtype), _metric(covariance, given.shape[1]))
     search = _Search(problem, min(given.shape), seed)
-    fallback = _Search(problem, math.ceil(budget / sum(given.shape)), seed)
     if search.entries > budget:
         for target in _targets(search.entries, budget, effort):
             if on_sweep is not None:
                 on_sweep()
             search.sweep(target)
-    for each in (search, fallback):
-        each.meet(budget)
-        for _ in range(math.ceil(FINISH * effort)):
-            if on_sweep is not None:
-                on_sweep()
-            each.adapt()
-    best = min((search, fallback), key=_Search.error)
-    return best.matrix(math.sqrt(scale))
+    _finish(search, budget, effort, on_sweep)
+    fallback = _Search(problem, math.ceil(budget / sum(given.shape)), seed)
+    # Cut to the budget, it is no better than it is whole.
+    if fallback.error() < search.error():
+        _finish(fallback, budget, effort, on_sweep)
+        search = min((search, fallback), key=_Search.error)
+    return search.matrix(math.sqrt(scale))
+
+
+def _finish(search: _Search, budget: int, effort: float, on_sweep: Callable[[], None] | None) -> None:
+    """Meet the budget, and adapt the values to it."""
+    search.meet(budget)
+    for _ in range(math.ceil(FINISH * effort)):
+        if on_sweep is not None:
+            on_sweep()
+        search.adapt()
 
 
 def _metric(covariance: Tensor | None, in_features: int) -> Array | None:

@@ -1,4 +1,4 @@
-"""SVG that takes its colours and fonts from the page, so that it reads in light and dark."""
+"""SVG that takes its colours and fonts from the page, so that it reads in light and dark, and plain files."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ _VARIABLES = {
     **{colour: f"--series-{index}" for index, colour in enumerate(SERIES)},
     **{colour: f"--{word.replace(' ', '-')}" for word, colour in WORDS.items()},
 }
+# What takes their place in a file that stands by itself, on white.
+_PLAIN = {INK: "#17211f", MUTED: "#5c6865", GRID: "#dfe5e3", SERIES[0]: "#0b7a6f", SERIES[2]: "#5b74c4"}
 _SETTINGS: Any = {  # matplotlib types the keys as one long literal
     "svg.fonttype": "none",
     "font.size": 10.5,
@@ -60,9 +62,17 @@ def series_colour(index: int) -> str:
     return SERIES[min(index, len(SERIES) - 1)]
 
 
+def plain_colour(stand_in: str) -> str:
+    """The colour that a stand-in has in a file that stands by itself."""
+    return _PLAIN[stand_in]
+
+
 @contextmanager
-def style() -> Iterator[None]:
+def style(*, standalone: bool = False) -> Iterator[None]:
     """The report's look, for everything that is drawn and written inside.
+
+    Args:
+        standalone: In colours of its own, not in stand-ins for the page's.
 
     Raises:
         MissingExtraError: If matplotlib is not installed.
@@ -71,7 +81,10 @@ def style() -> Iterator[None]:
         import matplotlib as mpl
     except ImportError:
         raise MissingExtraError("matplotlib", "report") from None
-    with mpl.rc_context(_SETTINGS):
+    settings = (
+        {key: _PLAIN.get(value, value) for key, value in _SETTINGS.items()} if standalone else _SETTINGS
+    )
+    with mpl.rc_context(settings):
         yield
 
 

@@ -12,6 +12,7 @@ from blast_deploy.errors import InvalidInputError, MissingExtraError, OutputExis
 from blast_deploy.reporting import formats
 from blast_deploy.reporting.documents import Documents, read_documents
 from blast_deploy.reporting.figures import latency_figure, pareto_figure
+from blast_deploy.reporting.intervals import DrawnLayer, intervals_figure
 from blast_deploy.reporting.models import Models, shape_text
 from blast_deploy.reporting.tiles import summary_tiles
 from blast_deploy.results import ReportResult
@@ -85,6 +86,14 @@ def render(documents: Documents) -> str:
         Markup(latency_figure(benchmark, models, f"latency{index}"))
         for index, benchmark in enumerate(documents.benchmarks)
     ]
+    layers: dict[str, list[Sequence[DrawnLayer]]] = {
+        "compressed": [each.layers for each in documents.compressions],
+        "inspected": [each.layers for each in documents.inspections],
+    }
+    structures = {
+        kind: [intervals_figure(each, f"{kind}{index}") for index, each in enumerate(found)]
+        for kind, found in layers.items()
+    }
     pareto = pareto_figure(models, "pareto")
     return environment.get_template(TEMPLATE).render(
         documents=documents,
@@ -93,6 +102,9 @@ def render(documents: Documents) -> str:
         tiles=summary_tiles(documents, models),
         latency_figures=figures,
         pareto_figure=Markup(pareto) if pareto else None,
+        interval_figures={
+            kind: [Markup(svg) if svg else None for svg in drawn] for kind, drawn in structures.items()
+        },
         version=__version__,
         written=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from blast_deploy.compression import interval_choice
 from blast_deploy.compression.interval_budget import cut_to, grow_to
 from blast_deploy.compression.interval_choice import Side, best_interval, choose, choose_coupled, parts
 from blast_deploy.compression.interval_values import refine, refine_coupled
@@ -84,7 +85,9 @@ def test_choices_never_raise_error_and_price_together(coupled: bool) -> None:
     assert values[-1] < values[0]
 
 
-def test_the_residual_is_kept_up_to_date() -> None:
+@pytest.mark.parametrize("changes", [1, 2, 3, 32])
+def test_the_residual_is_kept_up_to_date(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
+    monkeypatch.setattr(interval_choice, "_CHANGES", changes)
     left, right, weight, metric = problem()
     side, gram, products = Side.full(right.copy()), left @ left.T, left @ weight @ metric
     residual = products - gram @ side.vectors @ metric

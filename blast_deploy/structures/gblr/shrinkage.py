@@ -151,6 +151,10 @@ class WidthShrinkage:
         self._groups = groups
         self._model, self._strength, self._target = model, strength, target
 
+    def retarget(self, target: Target | None) -> None:
+        """Aim at another target from now on, so that a budget can fall little by little."""
+        self._target = target
+
     @torch.no_grad()
     def step(self) -> bool:
         """Shrink and clamp the widths and let locations go around; call it after ``optimizer.step()``.
@@ -228,7 +232,8 @@ def _live(layer: GaudiGblrLinear) -> Tensor:
 
 
 def _mean_width(layer: GaudiGblrLinear) -> float:
-    return float(((layer.u_width + layer.v_width) / 2 * _live(layer)).mean()) if layer.components else 0.0
+    widths = (layer.u_width + layer.v_width).detach() / 2
+    return float((widths * _live(layer)).mean()) if layer.components else 0.0
 
 
 def _flops(layer: nn.Module) -> int:

@@ -60,6 +60,21 @@ def test_a_rate_that_changes_is_followed() -> None:
     torch.testing.assert_close(model[2].u_width.detach(), torch.full((10,), 0.3))
 
 
+def test_a_budget_can_fall_little_by_little() -> None:
+    model = two_layers()
+    shrinkage = WidthShrinkage(model, sgd(model), strength=0.1, target=MeanWidth(0.9))
+    assert not shrinkage.step()
+    for limit in (0.6, 0.5, 0.4):
+        shrinkage.retarget(MeanWidth(limit))
+        assert shrinkage.step()
+        shrinkage.meet_target()
+        assert MeanWidth(1).measure(model) == pytest.approx(limit, abs=0.01)
+    shrinkage.retarget(None)
+    assert shrinkage.step()
+    with pytest.raises(InvalidInputError, match="no target to meet"):
+        shrinkage.meet_target()
+
+
 def test_operations_are_counted_as_evaluation_has_them() -> None:
     layer = GaudiGblrLinear(20, 10, components=4, rank_per_component=2, width=0.5)
     with torch.no_grad():
