@@ -50,9 +50,9 @@ test-cpp: install
 	$(call build_cpp,$(CPP_BUILD),address$(comma)undefined)
 	$(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure
 
-# 10^5 random layers under the address and undefined-behaviour sanitizers, and all of it under the thread sanitizer.
+# 10^5 random layers of each structure under the address and undefined-behaviour sanitizers, and all of it under the thread sanitizer.
 test-cpp-all: test-cpp
-	BLAST_DEPLOY_FUZZ_CASES=50000 $(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure -R blast_operator_test
+	BLAST_DEPLOY_FUZZ_CASES=50000 $(BIN)/ctest --test-dir $(CPP_BUILD) --output-on-failure -R '(blast|gblr|quantized)_operator_test'
 	$(call build_cpp,$(CPP_BUILD)-thread,thread)
 	BLAST_DEPLOY_FUZZ_CASES=500 $(BIN)/ctest --test-dir $(CPP_BUILD)-thread --output-on-failure
 

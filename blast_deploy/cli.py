@@ -13,6 +13,7 @@ from blast_deploy.console.files import check_file, write_file
 from blast_deploy.console.group import CommandGroup
 from blast_deploy.console.progress import track
 from blast_deploy.console.values import parse_blocks
+from blast_deploy.model_files import files_of
 
 FAILED, UNJUDGED = 1, 3
 """Exit codes of verify; doctor uses them too, the second where a calibration could not be judged."""
@@ -101,7 +102,7 @@ def export(
     json: Json = None,
 ) -> None:
     """Export a model folder to portable ONNX, with a float64 reference beside it."""
-    check_file(json, force=force, others=[output])
+    check_file(json, force=force, others=files_of(output))
     with track() as progress:
         result = bd.export(source, path=output, dense=dense, force=force, progress=progress)
     write_file(result, json)
@@ -128,7 +129,7 @@ def quantize(
     json: Json = None,
 ) -> None:
     """Quantise the structured layers of a portable ONNX file; those that lose too much stay as they are."""
-    check_file(json, force=force, others=[output])
+    check_file(json, force=force, others=[*files_of(output), *files_of(model)])
     with track() as progress:
         result = bd.quantize(
             model,
@@ -161,7 +162,7 @@ def compile(
     json: Json = None,
 ) -> None:
     """Compile a portable ONNX file for a target into an artifact folder."""
-    check_file(json, force=force, others=[output])
+    check_file(json, force=force, others=[output, *files_of(model)])
     with track() as progress:
         result = bd.compile(
             model,

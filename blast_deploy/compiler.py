@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import numpy as np
 
 from blast_deploy import __version__, artifact, reference
 from blast_deploy.artifact import Manifest, Operators, Role, Source
@@ -31,15 +32,17 @@ from blast_deploy.quantization import BITS, Settings, entering_rows, quantize_mo
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import CompileResult, Epilogue, LayerQuantization, Plan
 from blast_deploy.samples import gather_samples, read_inputs
-from blast_deploy.staging import check_output, staged_folder
+from blast_deploy.staging import check_output, scratch_folder, staged_folder
 from blast_deploy.stock import nearby, run_stock
 from blast_deploy.targets import Target, load_target
 from blast_deploy.tolerance import Tolerance, deviation, tolerance, worst
 
 Progress = Callable[[int, int, str], None]
+_QUANTISE = "quantise the layers"
 _STEPS = (
     "read the model",
     "gather samples",
+    _QUANTISE,
     "plan",
     "measure the body's own error",
     "lower",
@@ -82,7 +85,7 @@ def compile(
         OutputExistsError: If the output exists and may not be replaced.
         UnsupportedMachineError: If this machine cannot compile for the target.
     """
-    steps = _announce(progress)
+    steps = _announce(progress, precision)
     if precision not in PRECISIONS:
         raise InvalidInputError(f"precision must be one of {', '.join(PRECISIONS)} (got {precision!r})")
     loaded = load_target(target)
@@ -99,6 +102,7 @@ def compile(
     layers: tuple[LayerQuantization, ...] = ()
     with contextlib.ExitStack() as stack:
         if precision in BITS:
+            next(steps)
             settings = Settings(precision)
             portable, layers = stack.enter_context(_quantized(portable, settings, gathered, samples))
         next(steps)
@@ -120,8 +124,8 @@ def _quantized(
     judged = entering_rows(model.path, [sample.inputs for sample in samples])
     seen = None if own is None else entering_rows(model.path, read_inputs(Path(own)))
     layers = quantize_model(model, settings, judged, seen)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / model.path.name
+    with scratch_folder() as folder:
+        path = folder / model.path.name
         write_model(model.graph, path)
         yield read_portable(path), layers
 
@@ -130,7 +134,8 @@ def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[s
     """Run the portable file in plain ONNX Runtime and derive each output's bound from its error.
 
     Raises:
-        InvalidInputError: If the runtime cannot run it, or its outputs are not those of the reference.
+        InvalidInputError: If the runtime cannot run it, its outputs are not those of the reference, or one
+            holds NaN or infinity, which no bound can be derived from.
     """
     runs = [(inputs, sample.outputs) for sample in samples for inputs in nearby(sample.inputs)]
     found = run_stock(model.path, [inputs for inputs, _ in runs])
@@ -143,6 +148,11 @@ def derive_tolerances(model: PortableModel, samples: Sequence[Sample]) -> dict[s
                 raise InvalidInputError(
                     f"output {spec.name} has shape {own.shape} in plain ONNX Runtime and {truth.shape} in "
                     "the reference; export the model again"
+                )
+            if not np.isfinite(own).all():
+                raise InvalidInputError(
+                    f"output {spec.name} holds NaN or infinity in plain ONNX Runtime and none in the "
+                    "reference; mend the weights, use a wider element type or give other samples"
                 )
         own_error = worst(deviation(own, truth) for own, truth in pairs)
         tolerances[spec.name] = tolerance(own_error, spec.dtype, quantised=quantised)
@@ -250,9 +260,10 @@ def _library_versions() -> dict[str, str]:
     return versions
 
 
-def _announce(progress: Progress | None) -> Iterator[None]:
+def _announce(progress: Progress | None, precision: str) -> Iterator[None]:
     """Tell each step before it begins."""
-    for index, step in enumerate(_STEPS):
+    steps = [step for step in _STEPS if step != _QUANTISE or precision in BITS]
+    for index, step in enumerate(steps):
         if progress is not None:
-            progress(index, len(_STEPS), step)
+            progress(index, len(steps), step)
         yield

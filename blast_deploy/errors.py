@@ -44,10 +44,8 @@ class OutputExistsError(BlastDeployError):
 class DiskFullError(BlastDeployError):
     """An output does not fit on its disk; what is needed to go on later may be kept."""
 
-    def __init__(self, output: object) -> None:
-        super().__init__(
-            f"the disk is full, so {output} could not be written; free some space or choose another output"
-        )
+    def __init__(self, output: object, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}, so {output} could not be written; {remedy}")
 
 
 class MissingExtraError(BlastDeployError):

@@ -45,7 +45,7 @@ def check_output(path: Path, force: bool) -> None:
         raise InvalidInputError(f"the output must end in .onnx (got {path}); name a file such as model.onnx")
     if path.is_dir():
         raise InvalidInputError(f"{path} is a folder; name a file such as {path / 'model.onnx'}")
-    for file in _files(path):
+    for file in files_of(path):
         if file.is_dir():
             raise InvalidInputError(
                 f"{file} is a folder, and a file of that name belongs to {path}; choose another output"
@@ -53,6 +53,28 @@ def check_output(path: Path, force: bool) -> None:
         if file.exists() and not force:
             raise OutputExistsError(
                 f"{file} exists already; choose another output or pass force to replace it"
+            )
+
+
+def check_apart(path: Path, source: Path, graph: ir.Model) -> None:
+    """Refuse an output that would replace what is read: a model, its reference or its external weights.
+
+    Args:
+        path: The output.
+        source: The model's file.
+        graph: The model; its weights may lie under the name of another model's, where it was renamed.
+
+    Raises:
+        InvalidInputError: Naming the file that would be lost.
+    """
+    if path.resolve() == source.resolve():
+        raise InvalidInputError(f"the output is the model {path} itself; choose another file")
+    weights = (value.const_value for value in graph.graph.initializers.values())
+    read = {Path(each.path).resolve() for each in weights if isinstance(each, ir.ExternalTensor)}
+    for file in files_of(path):
+        if file.resolve() in {*read, reference.path_for(source).resolve()}:
+            raise InvalidInputError(
+                f"the output would replace {file}, which {source} is read from; choose another output"
             )
 
 
@@ -85,15 +107,15 @@ def _replace(staged: Path, path: Path, aside: Path) -> None:
     So at no moment does a model stand with the data or the reference of another.
     """
     aside.mkdir()
-    before = [file for file in _files(path) if file.exists()]
+    before = [file for file in files_of(path) if file.exists()]
     try:
         for file in reversed(before):
             file.replace(aside / file.name)
-        for source, target in zip(_files(staged), _files(path), strict=True):
+        for source, target in zip(files_of(staged), files_of(path), strict=True):
             if source.exists():
                 source.replace(target)
     except BaseException:
-        for file in _files(path):
+        for file in files_of(path):
             if (aside / file.name).exists():
                 (aside / file.name).replace(file)
             elif file not in before:
@@ -101,5 +123,6 @@ def _replace(staged: Path, path: Path, aside: Path) -> None:
         raise
 
 
-def _files(path: Path) -> tuple[Path, Path, Path]:
+def files_of(path: Path) -> tuple[Path, Path, Path]:
+    """Where a model's external weights, its reference and the model itself lie, if it has them."""
     return data_path(path), reference.path_for(path), path

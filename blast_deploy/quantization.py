@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,11 @@ from blast_deploy.passes.structured import StructuredLayer
 from blast_deploy.passes.taps import Taps, tap_names
 from blast_deploy.portable import PortableModel, read_portable
 from blast_deploy.results import LayerQuantization
+from blast_deploy.runner import check_inputs
 from blast_deploy.samples import MOST_ROWS, pick_rows
+from blast_deploy.staging import scratch_folder
 from blast_deploy.stock import run_stock
+from blast_deploy.structures.contract import BLAST_LINEAR
 from blast_deploy.structures.quantized_blast.matrix import (
     Activation,
     QuantizedBlastMatrix,
@@ -89,20 +91,35 @@ def entering_rows(model: Path, samples: Sequence[Arrays]) -> Rows:
         samples: Inputs by name.
 
     Raises:
-        InvalidInputError: If the runtime refuses the file or a sample, or a layer cannot be observed.
+        InvalidInputError: If the runtime refuses the file, a sample does not fit the model or is empty, a
+            layer cannot be observed, or NaN or infinity enters one.
+        DiskFullError: If the model does not fit into the system's temporary folder once more.
     """
     tapped = read_portable(model)
+    for index, sample in enumerate(samples):
+        _check_sample(tapped, sample, index)
     names = [layer.name for layer in tapped.layers]
     Taps()(tapped.graph)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / model.name
+    with scratch_folder() as folder:
+        path = folder / model.name
         save_mapped(tapped.graph, path)
-        found = run_stock(path, samples)
+        found = run_stock(path, samples, shown=model)
     entering = {name: [outputs[tap_names(name)[0]] for outputs in found] for name in names}
-    return {
+    rows = {
         name: np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])
         for name, arrays in entering.items()
     }
+    for name, own in rows.items():
+        if not np.isfinite(own).all():
+            raise InvalidInputError(f"the samples feed layer {name!r} NaN or infinity; give other samples")
+    return rows
+
+
+def _check_sample(model: PortableModel, sample: Arrays, index: int) -> None:
+    check_inputs(model.inputs, sample)
+    for name, array in sample.items():
+        if array.size == 0:
+            raise InvalidInputError(f"input {name!r} of sample {index} is empty; give other samples")
 
 
 def random_rows(model: PortableModel) -> Rows:
@@ -126,15 +143,16 @@ def quantize_model(
     Args:
         model: Its graph is changed.
         settings: How.
-        judged: Rows to measure each layer's error on.
-        seen: Rows to choose the factors by; None counts all inputs alike.
+        judged: Rows to measure each layer's error on; a layer that none enters stays as it is.
+        seen: Rows to choose the factors by; None, or none of a layer, counts all its inputs alike.
         progress: Told each layer's name before its turn.
 
     Returns:
         What became of every layer.
 
     Raises:
-        InvalidInputError: If the model has no layer that could be quantised, or none stays within the budget.
+        InvalidInputError: If the model has no layer that could be quantised, a layer's factors hold NaN or
+            infinity, or no layer stays within the budget.
     """
     outcomes: list[LayerQuantization] = []
     chosen: dict[str, QuantizedBlastMatrix] = {}
@@ -155,16 +173,15 @@ def _quantize_layer(
     layer: StructuredLayer, settings: Settings, judged: NDArray[Any], seen: NDArray[Any] | None
 ) -> tuple[LayerQuantization, QuantizedBlastMatrix | None]:
     size = layer.factor_bytes
-    obstacle = _obstacle(layer)
+    obstacle = _obstacle(layer, judged)
     if obstacle is not None:
         return LayerQuantization(layer.name, None, None, size, size, obstacle), None
     original = layer.matrix()
-    matrix = quantize(
-        original,
-        settings.bits,
-        block_size=settings.block_size,
-        second_moment=None if seen is None else _second_moment(seen),
-    )
+    moment = None if seen is None or len(seen) == 0 else _second_moment(seen)
+    try:
+        matrix = quantize(original, settings.bits, block_size=settings.block_size, second_moment=moment)
+    except InvalidInputError as fault:
+        raise InvalidInputError(f"layer {layer.name!r} cannot be quantised: {fault}") from fault
     rows = judged[pick_rows(len(judged))].astype(np.float32)
     bias = layer.bias()
     error = deviation(matrix.apply(rows, bias, settings.activation), original.apply(rows, bias)).rms
@@ -175,10 +192,14 @@ def _quantize_layer(
     return LayerQuantization(layer.name, settings.bits, error, matrix.bytes, size, ""), matrix
 
 
-def _obstacle(layer: StructuredLayer) -> str | None:
+def _obstacle(layer: StructuredLayer, judged: NDArray[Any]) -> str | None:
     if layer.quantisation is not None:
         return "it is quantised already"
-    return None if layer.dtype == "float32" else f"it is {layer.dtype}, and only float32 can be quantised"
+    if layer.operator is not BLAST_LINEAR:
+        return f"it is {layer.operator.name}, and only {BLAST_LINEAR.name} can be quantised"
+    if layer.dtype != "float32":
+        return f"it is {layer.dtype}, and only float32 can be quantised"
+    return None if len(judged) else "no row of the samples enters it, so its error is not known"
 
 
 def _second_moment(rows: NDArray[Any]) -> NDArray[np.float64]:
@@ -195,7 +216,10 @@ def _nothing_done(model: PortableModel, settings: Settings, outcomes: Sequence[L
         return f"{model.path} has no structured layers, so there is nothing to quantise; compress it first"
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if not errors:
-        return f"no layer of {model.path} can be quantised: {outcomes[0].name}: {outcomes[0].reason}"
+        return (
+            f"no layer of {model.path} can be quantised ({outcomes[0].name}: {outcomes[0].reason}); "
+            "use the model as it is"
+        )
     return (
         f"no layer of {model.path} stays within the error budget {settings.budget:g} in {settings.precision} "
         f"(the least error is {min(errors):.4f}); raise the budget or use more bits"

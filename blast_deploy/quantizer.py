@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blast_deploy import reference
-from blast_deploy.errors import InvalidInputError
-from blast_deploy.model_files import check_output, model_bytes, staged_files, write_model
+from blast_deploy.model_files import check_apart, check_output, model_bytes, staged_files, write_model
 from blast_deploy.portable import read_portable
 from blast_deploy.quantization import RANDOM_ROWS, Settings, entering_rows, quantize_model, random_rows
 from blast_deploy.reference import Reference, Sample
@@ -59,8 +58,7 @@ def quantize(
     path = Path(output)
     check_output(path, force)
     portable = read_portable(model)
-    if path.resolve() == portable.path.resolve():
-        raise InvalidInputError(f"the output is the model {path} itself; choose another file")
+    check_apart(path, portable.path, portable.graph)
     before = model_bytes(portable.path)
     steps = _Steps(len(portable.layers) + 2, progress)
     steps.next("run the samples")

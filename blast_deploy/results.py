@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 Form = Literal["kernel", "body", "dense", "dequantised"]
+CostName = Literal["kernel", "body", "dense", "quantized_kernel", "gblr_kernel"]
+"""Sets of constants of the time model; the last two are those of other structures' kernels than BLAST's."""
 Verdict = Literal["passed", "failed", "unjudged"]
 Activation = Literal["none", "gelu", "gelu_tanh", "silu"]
 Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
@@ -338,10 +340,10 @@ class MachinePeaks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclasses.dataclass(frozen=True)
-class FittedForm:
-    """Constants of one form's time model, and how well it gives the times that were measured."""
+class FittedCosts:
+    """Constants of the time model of one form or kernel, and how well it gives the measured times."""
 
-    form: Form
+    name: CostName
     constants: dict[str, float]
     lowest: float
     """Least modelled over measured time of all cases."""
@@ -367,7 +369,7 @@ class CalibrationResult:
     """Layers and rows that were timed."""
     seconds: float
     peaks: MachinePeaks | None
-    forms: tuple[FittedForm, ...]
+    costs: tuple[FittedCosts, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +15,13 @@ from blast_deploy.temporary import temporary_sibling
 
 OwnFiles = Callable[[Path], Collection[str] | None]
 """Relative paths of the files that this tool made in a folder; None where it did not make the folder."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk is full",
+    errno.EFBIG: "no file may be that large there",
+}
+"""What the system's numbers say of a disk."""
+_REMEDY = "free some space or choose another output"
 
 
 @contextmanager
@@ -78,17 +85,30 @@ def check_output(output: Path, *, own_files: OwnFiles, force: bool) -> None:
 
 
 @contextmanager
-def full_disk_explained(output: Path) -> Iterator[None]:
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder in the system's temporary place, which is removed at the end.
+
+    Raises:
+        DiskFullError: If there is no more room in it.
+    """
+    remedy = "free some space or set TMPDIR to a folder with more"
+    with tempfile.TemporaryDirectory() as folder, full_disk_explained(Path(folder), remedy):
+        yield Path(folder)
+
+
+@contextmanager
+def full_disk_explained(output: Path, remedy: str = _REMEDY) -> Iterator[None]:
     """Say in one sentence that a disk is full, where the block's writing finds it so.
 
     Raises:
-        DiskFullError: If the block raises that a disk or a quota is full.
+        DiskFullError: If the block raises that a disk or a quota is full, or a file too large.
     """
     try:
         yield
     except Exception as error:  # safetensors raises a type of its own, with the number in its message
-        if getattr(error, "errno", None) in _FULL or any(f"(os error {n})" in str(error) for n in _FULL):
-            raise DiskFullError(output) from error
+        for number, reason in _FULL.items():
+            if getattr(error, "errno", None) == number or f"(os error {number})" in str(error):
+                raise DiskFullError(output, reason, remedy) from error
         raise
 
 

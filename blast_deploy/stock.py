@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from blast_deploy.passes.load import load_model
 from blast_deploy.passes.save import save_mapped
 from blast_deploy.passes.widen_bfloat16 import WidenBfloat16
 from blast_deploy.runtime import check, open_session
+from blast_deploy.staging import scratch_folder
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -24,7 +24,7 @@ NEARBY = 3
 
 
 def run_stock(
-    model: Path | bytes, samples: Iterable[Arrays], *, prepack: bool = True
+    model: Path | bytes, samples: Iterable[Arrays], *, prepack: bool = True, shown: Path | None = None
 ) -> list[dict[str, NDArray[Any]]]:
     """Run a model whose operators of domain ``ai.blast`` are computed by their function bodies.
 
@@ -35,6 +35,7 @@ def run_stock(
         samples: Inputs by name, one mapping for each run.
         prepack: Let the runtime copy dense weights into an order of its own, as it does for users: faster,
             and rounded a little differently. Without it, external weights take no memory but their file's.
+        shown: The file that errors name, where ``model`` was made from it.
 
     Returns:
         Outputs by name, for each sample.
@@ -62,7 +63,7 @@ def run_stock(
     except InvalidInputError:
         raise
     except Exception as error:  # the runtime raises types of its own that share no public base
-        described = str(model) if isinstance(model, Path) else "the model"
+        described = str(shown or model) if shown or isinstance(model, Path) else "the model"
         remedy = "export it again or give other samples"
         if "NOT_IMPLEMENTED" in str(error):
             remedy = "it lacks that operator at that type, so compute that part of the model in float32"
@@ -114,7 +115,7 @@ def _computable(model: Path | bytes) -> Iterator[Path | bytes]:
     if not WidenBfloat16()(graph).modified:
         yield model
         return
-    with tempfile.TemporaryDirectory() as folder:
-        widened = Path(folder) / model.name
+    with scratch_folder() as folder:
+        widened = folder / model.name
         save_mapped(graph, widened)
         yield widened

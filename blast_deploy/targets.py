@@ -12,7 +12,7 @@ import msgspec
 
 from blast_deploy.backends.registry import load_backend
 from blast_deploy.errors import InvalidInputError
-from blast_deploy.results import Form, MachinePeaks
+from blast_deploy.results import CostName, Form, MachinePeaks
 
 _FILES = "blast_deploy.target_files"
 Positive = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
@@ -68,8 +68,9 @@ class ScheduleCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     handoff_microseconds: NotNegative
 
 
-_CONSTANTS: dict[Form, str] = {"dequantised": "kernel"}
+_SAME_CODE: dict[Form, CostName] = {"dequantised": "kernel"}
 """Forms that another's code computes, on factors prepared otherwise."""
+_OWN_KERNELS: dict[str, CostName] = {"QBlastLinear": "quantized_kernel", "GblrLinear": "gblr_kernel"}
 
 
 class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +79,8 @@ class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         origin: How the constants came about, in words: measured on what and how, or estimated from what.
         kernel: The operator library's packed kernel; None where the target has none.
+        quantized_kernel: The integer kernel of quantised layers; None to take ``kernel``.
+        gblr_kernel: The kernel of GBLR layers; None to take ``kernel``.
         body: The operator's function body in standard operators.
         dense: The multiplied-out weight in the runtime's own operators.
         memory: What weights cost that no cache holds; None where all models are taken to fit.
@@ -88,13 +91,18 @@ class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body: FormCosts
     dense: FormCosts
     kernel: FormCosts | None = None
+    quantized_kernel: FormCosts | None = None
+    gblr_kernel: FormCosts | None = None
     memory: MemoryCosts | None = None
     schedule: ScheduleCosts | None = None
 
-    def of(self, form: Form) -> FormCosts | None:
-        """The constants of a form; None where the target does not have it."""
-        constants: FormCosts | None = getattr(self, _CONSTANTS.get(form, form))
-        return constants
+    def of(self, form: Form, operator: str) -> FormCosts | None:
+        """The constants of a form of an operator; None where the target does not have it."""
+        usual: FormCosts | None = getattr(self, _SAME_CODE.get(form, form))
+        if form != "kernel" or usual is None or operator not in _OWN_KERNELS:
+            return usual
+        own: FormCosts | None = getattr(self, _OWN_KERNELS[operator])
+        return own or usual
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -130,10 +130,18 @@ def test_own_samples_join_those_of_the_export(tmp_path: Path) -> None:
     assert open_artifact(tmp_path / "artifact").manifest.samples == 3
 
 
-def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_progress_is_told_step_by_step(tmp_path: Path, precision: str) -> None:
     told: list[tuple[int, int, str]] = []
-    source = write_portable(tmp_path, random_layers())
-    bd.compile(source, "cpu-stock", tmp_path / "artifact", progress=lambda *step: told.append(step))
+    source = write_portable(tmp_path, random_layers((LayerSizes(37, 70, (3, 2), 24),)))
+    bd.compile(
+        source,
+        "cpu-stock",
+        tmp_path / "artifact",
+        precision=precision,
+        progress=lambda *step: told.append(step),
+    )
+    assert ("quantise the layers" in [step for _, _, step in told]) == (precision == "int8")
     assert [done for done, _, _ in told] == list(range(len(told)))
     assert {total for _, total, _ in told} == {len(told)}
 
@@ -328,3 +336,19 @@ def test_json_of_the_result_is_plain(tmp_path: Path) -> None:
     written = json.loads(to_json(bd.compile(source, "cpu-stock", tmp_path / "artifact")))
     assert written["target"] == "cpu-stock"
     assert written["plan"]["layers"][0]["layer"] == "block.0"
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_a_model_that_gives_nan_is_refused(tmp_path: Path, quantised: bool) -> None:
+    source = write_portable(tmp_path, random_layers())
+    if quantised:
+        bd.quantize(source, tmp_path / "quantised.onnx", max_error=0.5)
+        source = tmp_path / "quantised.onnx"
+    model, samples = onnx.load(source), reference.load(reference.path_for(source)).samples
+    bias = next(each for each in model.graph.initializer if each.name == "block.1.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(23, np.nan, np.float32), bias.name))
+    onnx.save(model, source)
+    reference.save(Reference(reference.sha256(source), samples), reference.path_for(source))
+    with pytest.raises(InvalidInputError, match="output y holds NaN or infinity in plain ONNX Runtime"):
+        bd.compile(source, "cpu-stock", tmp_path / "artifact")
+    assert not (tmp_path / "artifact").exists()

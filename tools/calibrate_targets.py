@@ -51,7 +51,8 @@ def main() -> None:
             found[needed] = measure(needed)
         costs = found[needed]
         if not target.options["operator_library"]:
-            costs = msgspec.structs.replace(costs, kernel=None, schedule=None)
+            kernels = dict.fromkeys(("kernel", "quantized_kernel", "gblr_kernel", "schedule"))
+            costs = msgspec.structs.replace(costs, **kernels)
         (TARGETS / f"{name}.toml").write_bytes(encode(msgspec.structs.replace(target, costs=costs)))
         print(f"{name}: {costs.origin}")
 

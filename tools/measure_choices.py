@@ -11,8 +11,9 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from blast_deploy.calibration.case import CASES, Case, make_case
-from blast_deploy.calibration.times import FORMS, time_case
+from blast_deploy.calibration.blast_case import BlastCase, make_case
+from blast_deploy.calibration.case import BLAST_CASES
+from blast_deploy.calibration.times import time_case
 from blast_deploy.native import Library
 from blast_deploy.planning.cost import microseconds
 from blast_deploy.results import Form
@@ -32,21 +33,21 @@ CHOSEN = (
 """Where dense may be faster: nearly all parameters kept, and tiny layers of many blocks."""
 
 
-def cases(count: int, seed: int) -> list[Case]:
+def cases(count: int, seed: int) -> list[BlastCase]:
     """The chosen cases and random ones, none of which is fitted to."""
     draw = random.Random(seed)
     found = list(CHOSEN)
     while len(found) < count:
         sizes = draw.choice(SIZES), draw.choice(SIZES)
         case = make_case(*sizes, draw.choice(BLOCKS), draw.choice(KEPT), draw.choice(ROWS))
-        if case.rank >= 1 and case not in CASES:
+        if case.rank >= 1 and case not in BLAST_CASES:
             found.append(case)
     return found
 
 
-def judge(case: Case, times: Mapping[Form, float], target: Target) -> float:
+def judge(case: BlastCase, times: Mapping[Form, float], target: Target) -> float:
     """Measured time of the form that is modelled fastest, over that of the fastest."""
-    modelled = {form: microseconds(form, case.layer, case.rows, target.costs) for form in FORMS}
+    modelled = {form: microseconds(form, case.layer, case.rows, target.costs) for form in BlastCase.timed}
     return times[min(modelled, key=lambda form: modelled[form])] / min(times.values())
 
 
@@ -62,15 +63,14 @@ def main() -> None:
     target, losses = load_target(arguments.target), []
     with arguments.output.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["out_features", "in_features", "blocks", "rank", "rows", *FORMS])
+        writer.writerow(["out_features", "in_features", "blocks", "rank", "rows", *BlastCase.timed])
         for case in cases(arguments.count, arguments.seed):
             times = time_case(case, arguments.instruction_set, rounds=7)
             sizes = (case.out_features, case.in_features, case.blocks, case.rank, case.rows)
-            writer.writerow([*sizes, *(f"{times[form]:.4g}" for form in FORMS)])
+            writer.writerow([*sizes, *(f"{times[form]:.4g}" for form in BlastCase.timed)])
             losses.append(judge(case, times, target))
-            print(
-                *sizes, *(f"{form} {times[form]:.4g} us" for form in FORMS), f"{losses[-1]:.2f}", flush=True
-            )
+            described = (f"{form} {times[form]:.4g} us" for form in BlastCase.timed)
+            print(*sizes, *described, f"{losses[-1]:.2f}", flush=True)
     good = sum(loss <= 1.1 for loss in losses)
     print(f"the form chosen is the fastest, or within 10% of it, in {good} of {len(losses)} cases")
 

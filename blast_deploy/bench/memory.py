@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.staging import scratch_folder
 
 RUNS = 3
 MEBIBYTE = 2.0**20
@@ -61,8 +61,8 @@ def measure(path: Path, threads: int, inputs: Mapping[str, NDArray[Any]]) -> Mem
     """
     if not Path("/proc/self/smaps_rollup").is_file():
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        stored = Path(folder) / "inputs.npz"
+    with scratch_folder() as folder:
+        stored = folder / "inputs.npz"
         np.savez(stored, **dict(inputs))  # type: ignore[arg-type]  # the stub takes names for options
         probe = ["-m", "blast_deploy.bench.memory_probe", str(path), str(threads), str(stored)]
         finished = subprocess.run([sys.executable, *probe], capture_output=True, text=True, check=False)

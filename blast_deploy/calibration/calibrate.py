@@ -20,9 +20,9 @@ from blast_deploy.calibration.schedule import measure_schedule
 from blast_deploy.calibration.share import CpuShare
 from blast_deploy.calibration.target import make_target
 from blast_deploy.calibration.target_file import encode
-from blast_deploy.calibration.times import FORMS, time_case
+from blast_deploy.calibration.times import time_case
 from blast_deploy.errors import InvalidInputError, OutputExistsError, UnsupportedMachineError
-from blast_deploy.results import CalibrationResult, FittedForm, Form
+from blast_deploy.results import CalibrationResult, CostName, FittedCosts, Form
 from blast_deploy.staging import check_writable, write_whole
 from blast_deploy.targets import FormCosts, decode
 
@@ -56,7 +56,7 @@ def calibrate(
     progress: Progress | None = None,
     effort: Effort | None = None,
 ) -> CalibrationResult:
-    """Measure this machine and write a target file for it, in about a minute.
+    """Measure this machine and write a target file for it, in about two minutes.
 
     Args:
         output: The file, ``NAME.toml``; its stem is the target's name.
@@ -91,12 +91,12 @@ def calibrate(
         cases=0,
         seconds=0.0,
         peaks=peaks,
-        forms=(),
+        costs=(),
     )
     if not result.reasons:
         schedule = measure_schedule(chosen, effort.handoffs, effort.rounds)
-        costs, fitted = _measure_forms(effort, chosen, tell)
-        result = replace(result, reasons=share.doubts(), cases=len(effort.cases), forms=fitted)
+        costs, fitted = _measure_costs(effort, chosen, tell)
+        result = replace(result, reasons=share.doubts(), cases=len(effort.cases), costs=fitted)
     meter.stop()
     result = replace(result, load=meter.load, seconds=time.perf_counter() - begun)
     if result.reasons:
@@ -134,17 +134,17 @@ def _instruction_set(name: str | None) -> str:
     return name or available[0]
 
 
-def _measure_forms(
+def _measure_costs(
     effort: Effort, instruction_set: str, tell: Progress
-) -> tuple[dict[Form, FormCosts], tuple[FittedForm, ...]]:
-    times = []
+) -> tuple[dict[CostName, FormCosts], tuple[FittedCosts, ...]]:
+    measured: dict[CostName, list[tuple[Case, Form, float]]] = {}
     for done, case in enumerate(effort.cases):
-        size = f"{case.out_features} x {case.in_features}, {case.blocks} blocks each way"
-        tell(done, len(effort.cases), f"{size}, {case.rows} rows")
-        times.append(time_case(case, instruction_set, effort.rounds))
+        tell(done, len(effort.cases), f"{case.layer.operator}, {case.layer.description}, {case.rows} rows")
+        for form, microseconds in time_case(case, instruction_set, effort.rounds).items():
+            measured.setdefault(case.timed[form], []).append((case, form, microseconds))
     costs, fitted = {}, []
-    for form in FORMS:
-        taken = np.array([each[form] for each in times])
-        costs[form], ratios = fit_form(form, effort.cases, taken)
-        fitted.append(describe_fit(form, costs[form], ratios))
+    for name, found in measured.items():
+        cases, forms, times = zip(*found, strict=True)
+        costs[name], ratios = fit_form(forms[0], cases, np.array(times))
+        fitted.append(describe_fit(name, costs[name], ratios))
     return costs, tuple(fitted)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from blast_deploy.calibration.case import Case
 from blast_deploy.planning.cost import amounts, microseconds
-from blast_deploy.results import FittedForm, Form
+from blast_deploy.results import CostName, FittedCosts, Form
 from blast_deploy.targets import Costs, FormCosts
 
 Float64 = NDArray[np.float64]
@@ -60,12 +60,12 @@ def modelled(form: Form, cases: Sequence[Case], constants: FormCosts) -> Float64
     return np.array([microseconds(form, case.layer, case.rows, costs) for case in cases])
 
 
-def describe_fit(form: Form, constants: FormCosts, ratios: Float64) -> FittedForm:
+def describe_fit(name: CostName, constants: FormCosts, ratios: Float64) -> FittedCosts:
     """Say how well constants fit, from modelled over measured times (cases,)."""
     values = {name: getattr(constants, name) for name in constants.__struct_fields__}
-    return FittedForm(
-        form=form,
-        constants={name: value for name, value in values.items() if value is not None},
+    return FittedCosts(
+        name=name,
+        constants={each: value for each, value in values.items() if value is not None},
         lowest=float(ratios.min()),
         median=float(np.median(ratios)),
         highest=float(ratios.max()),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from blast_deploy.bench import timing
 from blast_deploy.bench.clock import clock_for
 from blast_deploy.bench.load import usable_cpus
 from blast_deploy.bench.timing import Call
-from blast_deploy.calibration.case import build_model, make_case
+from blast_deploy.calibration.blast_case import make_case
 from blast_deploy.calibration.session import bound_call
 from blast_deploy.structures import contract
 from blast_deploy.structures.blast.schedule import ScheduleLimits
@@ -47,8 +49,8 @@ def _fastest_tile(instruction_set: str, rounds: int) -> int:
     x = np.random.default_rng(1).standard_normal((_LAYER.rows, _LAYER.in_features), np.float32)
     calls: dict[str, Call] = {}
     for tile in TILES:
-        limits = ScheduleLimits(largest_tile_rows=tile)
-        model = build_model(_LAYER, "kernel", instruction_set, limits)
+        case = replace(_LAYER, limits=ScheduleLimits(largest_tile_rows=tile))
+        model = ir.to_proto(case.build("kernel", instruction_set)).SerializeToString()
         calls[str(tile)] = bound_call(model, x, _LAYER.out_features)
     timings = timing.interleave(calls, clock_for(1), rounds=rounds)
     return int(min(timings, key=lambda tile: float(np.percentile(timings[tile].round_medians, 25))))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from blast_deploy.bench.peaks import MEMORY
-from blast_deploy.results import CalibrationResult, Form, MachinePeaks
+from blast_deploy.results import CalibrationResult, CostName, MachinePeaks
 from blast_deploy.targets import Costs, FormCosts, MemoryCosts, ScheduleCosts, Target
 
 
 def make_target(
     name: str,
     result: CalibrationResult,
-    costs: dict[Form, FormCosts],
+    costs: dict[CostName, FormCosts],
     peaks: MachinePeaks,
     schedule: ScheduleCosts,
 ) -> Target:
@@ -32,6 +32,8 @@ def make_target(
             kernel=costs["kernel"],
             body=costs["body"],
             dense=costs["dense"],
+            quantized_kernel=costs.get("quantized_kernel"),
+            gblr_kernel=costs.get("gblr_kernel"),
             memory=memory,
             schedule=schedule,
         ),
@@ -47,7 +49,7 @@ def make_target(
 def _origin(result: CalibrationResult) -> str:
     """How the constants came about, in words."""
     load = "unknown" if result.load is None else f"{result.load:.2f} CPUs"
-    fits = ", ".join(f"{each.form} {each.lowest:.2f} to {each.highest:.2f}" for each in result.forms)
+    fits = ", ".join(f"{each.name} {each.lowest:.2f} to {each.highest:.2f}" for each in result.costs)
     machine = ", ".join(f"{key} {value}" for key, value in result.machine.items())
     return (
         f"measured by blast-deploy doctor --calibrate with {result.instruction_set} kernels ({machine}): "

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import onnx_ir as ir
 
 from blast_deploy.bench import timing
 from blast_deploy.bench.clock import clock_for
-from blast_deploy.calibration.case import Case, build_model
+from blast_deploy.calibration.case import Case
 from blast_deploy.calibration.session import bound_call
 from blast_deploy.results import Form
 
-FORMS: tuple[Form, ...] = ("kernel", "body", "dense")
 _CALL_NS = 500_000
 
 
 def time_case(case: Case, instruction_set: str, rounds: int) -> dict[Form, float]:
-    """Lower quartile of microseconds for one layer in each form.
+    """Lower quartile of microseconds for one layer in each form that is timed of it.
 
     Args:
         case: The layer and its rows.
@@ -31,13 +31,14 @@ def time_case(case: Case, instruction_set: str, rounds: int) -> dict[Form, float
     x = np.random.default_rng(1).standard_normal((case.rows, case.in_features), np.float32)
     calls: dict[str, timing.Call] = {}
     runs: dict[str, int] = {}
-    for form in FORMS:
-        call = bound_call(build_model(case, form, instruction_set), x, case.out_features)
+    for form in case.timed:
+        model = ir.to_proto(case.build(form, instruction_set)).SerializeToString()
+        call = bound_call(model, x, case.out_features)
         calls[form], runs[form] = _repeated(call, clock.read_ns)
     timings = timing.interleave(calls, clock, rounds=rounds)
     # Other work on the machine only ever adds time, through the caches and memory that all cores share.
-    low = {form: float(np.percentile(timings[form].round_medians, 25)) for form in FORMS}
-    return {form: low[form] * 1000 / (case.copies * runs[form]) for form in FORMS}
+    low = {form: float(np.percentile(timings[form].round_medians, 25)) for form in case.timed}
+    return {form: low[form] * 1000 / (case.copies * runs[form]) for form in case.timed}
 
 
 def _repeated(call: timing.Call, read_ns: Callable[[], int]) -> tuple[timing.Call, int]:

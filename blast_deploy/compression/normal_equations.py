@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-6
+FACTOR_RIDGE = 1e-3
+"""Of U and V: it keeps components from growing against each other, which would cost quantised factors their
+digits. On MiniLM at 50% it costs 0.2% of the error and takes a fifth off what int8 adds (.0174 to .0138)."""
 _RIDGE_GROWTH = 100.0
 _LARGEST_RIDGE = 1e6
 """Past any finite matrix's need: beyond it there is NaN, which the descent's check of its error refuses."""
@@ -49,7 +52,7 @@ def coupled_sum(products: Tensor, couplings: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def inverse(gram: Tensor, ridge: float = RIDGE) -> Tensor:
+def inverse(gram: Tensor, ridge: float = FACTOR_RIDGE) -> Tensor:
     """Invert ``G + ridge diag(G)``.
 
     For right-hand sides about as wide as the matrix, a product with the inverse is several times faster than

@@ -17,7 +17,8 @@ def check_file(path: Path | None, *, force: bool, others: Sequence[Path] = ()) -
     Args:
         path: Where it is to be written; None for nowhere.
         force: Whether it may replace a file.
-        others: What else the command writes: the result file may not be one of them, or lie in one.
+        others: What else the command writes, and what it reads: the result file may not be one of them, or
+            lie in one.
 
     Raises:
         OutputExistsError: If it exists and ``force`` is not given.

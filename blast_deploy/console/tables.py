@@ -246,12 +246,12 @@ def print_calibration(result: CalibrationResult) -> None:
         print_table("peaks of one core", ("what", ">at most"), rates)
     rows = [
         (
-            each.form,
+            each.name.replace("_", " "),
             ", ".join(f"{name} {value:.3g}" for name, value in each.constants.items()),
             f"{each.lowest:.2f} to {each.highest:.2f}",
             _percent(each.within_tenth),
         )
-        for each in result.forms
+        for each in result.costs
     ]
     headers = ("form", "constants", ">modelled over measured", ">within 10%")
     print_table(f"{result.cases} cases, {result.instruction_set}", headers, rows)

@@ -81,7 +81,7 @@ def microseconds(
         KeyError: If the target has no constants for the form.
     """
     products = layer.work[form].products
-    constants = costs.of("dense" if products else form)
+    constants = costs.of("dense" if products else form, layer.operator)
     if constants is None:
         raise KeyError(form)
     done = amounts(form, layer, rows)

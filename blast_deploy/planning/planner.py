@@ -51,7 +51,7 @@ def plan_layer(
     rejected = {each.form: each for each in load_backend(target.backend).rejected_forms(target, layer)}
     own = [form for form in FORMS if form in layer.work]
     for form in own:
-        if form not in rejected and target.costs.of(form) is None:
+        if form not in rejected and target.costs.of(form, layer.operator) is None:
             rejected[form] = Rejected(form, f"target {target.name} gives no cost for this form")
     accepted = tuple(
         Accepted(form, round(_typical(form, layer, rows, target, form in uncached), 3))

@@ -26,6 +26,7 @@ struct Tile {
   const void* bias;    // out_features values
   const void* x;       // rows x in_features values
   std::int64_t rows;
+  std::int64_t all_rows;  // of the whole X: a kernel may have a path of its own for few
   Activation activation;
   const void* residual;  // rows x out_features values that are added to Y last; nullptr if there are none
   void* y;               // rows x out_features values

@@ -85,8 +85,9 @@ std::vector<double> run_typed(InstructionSet set, const Problem& problem, Index 
       divide_up(kernel.scratch_bytes(problem.layout, problem.rows, cut), static_cast<Index>(sizeof(double))),
       misalignment);
   std::vector<Value> y = fresh_output<Value>(problem);
-  const Tile tile{tensors.packed.data(), tensors.bias.data(),     tensors.x.data(), problem.rows,
-                  problem.activation,    tensors.residual_data(), y.data(),         scratch.data()};
+  const Tile tile{tensors.packed.data(), tensors.bias.data(), tensors.x.data(),        problem.rows,
+                  problem.rows,          problem.activation,  tensors.residual_data(), y.data(),
+                  scratch.data()};
   // The last share first: none may need what another of its phase does.
   for (Index chunk = 0; chunk < problem.layout.chunks; chunk += cut.chunks) {
     for (const auto phase : {kernel.project, kernel.combine}) {

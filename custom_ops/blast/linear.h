@@ -77,6 +77,7 @@ struct TiledLinear {
             operands.bias,
             static_cast<const char*>(operands.x) + first * sizes.in_features,
             schedule.rows_of(tile),
+            schedule.rows,
             activation,
             residual == nullptr ? nullptr : residual + first * sizes.out_features,
             static_cast<char*>(operands.y) + first * sizes.out_features,

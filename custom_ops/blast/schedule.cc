@@ -47,7 +47,8 @@ void check_limits(const Limits& limits) {
 
 Tiling tile_rows(std::int64_t rows, std::int64_t threads, const Limits& limits) {
   if (rows == 0) return {0, 0, 0};
-  const std::int64_t fewest = divide_up(rows, limits.largest_tile_rows);
+  // A file may name any limit, the greatest integer too.
+  const std::int64_t fewest = divide_up(rows, smaller(rows, limits.largest_tile_rows));
   const std::int64_t tiles = larger(fewest, smaller(round_up(fewest, threads), rows / kSmallestTile));
   const std::int64_t size = divide_up(rows, tiles);
   return {rows, size, divide_up(rows, size)};

@@ -1,6 +1,7 @@
 // Schedules cover all rows once, give every thread something to do, and none too little.
 #include "blast/schedule.h"
 
+#include <limits>
 #include <stdexcept>
 
 #include "testing/check.h"
@@ -67,6 +68,15 @@ TEST(limits_are_obeyed) {
     refused = true;
   }
   CHECK(refused);
+}
+
+TEST(the_greatest_limits_are_none) {
+  constexpr Index kGreatest = std::numeric_limits<Index>::max();
+  for (const Index rows : {1, 20, 500}) {
+    const Schedule schedule =
+        make_schedule(kLarge, ElementType::kFloat, rows, 2, {kGreatest, kGreatest, kGreatest});
+    CHECK(schedule.tiles >= 1 && schedule.tile_rows * schedule.tiles >= rows && schedule.cut.shares == 1);
+  }
 }
 
 TEST(little_work_is_not_shared) {

@@ -4,8 +4,8 @@
 // A tile is computed in two phases: `project` gives t_k = v_k . x for all components, `combine` gives y. Each
 // phase can be cut into shares that run at the same time (see blast/kernel.h). The functions are pure: no
 // state, no allocation. Every t_k and every value of Y comes from the same operations in the same order
-// whatever rows are computed beside it, so results depend neither on how rows are cut into tiles nor on how a
-// tile is cut into shares.
+// whatever rows are computed beside it, but that `Tile::all_rows` may be few (see kernel/few.h), so results
+// depend neither on how rows are cut into tiles nor on how a tile is cut into shares.
 #pragma once
 
 #include <cstdint>

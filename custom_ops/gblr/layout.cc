@@ -33,81 +33,67 @@ void check_intervals(const Sizes& sizes, const Factor& factor, std::int64_t size
   }
 }
 
-// Which halves of a tile a component touches.
-enum Touch : std::uint8_t { kNone = 0, kLower = 1, kUpper = 2, kWhole = 3 };
-
-// What each tile of an axis of `size` entries is to a component.
-std::vector<std::uint8_t> touches(std::int64_t start, std::int64_t width, std::int64_t size) {
-  std::vector<std::uint8_t> found(static_cast<std::size_t>(divide_up(size, kTile)));
-  const auto mark = [&](std::int64_t first, std::int64_t end) {
-    for (std::int64_t half = first / kHalf; half < divide_up(end, kHalf); ++half) {
-      found[static_cast<std::size_t>(half / 2)] |= half % 2 == 0 ? kLower : kUpper;
-    }
-  };
-  mark(start, smaller(start + width, size));
-  if (start + width > size) mark(0, start + width - size);
-  return found;
-}
-
-// A cell with its components, in the order in which it lists them.
-struct Listing {
-  Cell cell;
-  std::vector<std::uint16_t> components;
-};
-
-// All listings of one axis for some components: those of each tile, empty ones too.
-std::vector<Listing> list(const Factor& factor, const std::vector<std::int64_t>& order, std::int64_t first,
-                          std::int64_t last, std::int64_t size) {
-  std::vector<Listing> whole(static_cast<std::size_t>(divide_up(size, kTile)));
-  std::vector<Listing> lower(whole.size());
-  std::vector<Listing> upper(whole.size());
+// The components that touch each tile of an axis of `size` entries, among some of those that `order` sorts.
+std::vector<std::vector<std::uint16_t>> list(const Factor& factor, const std::vector<std::int64_t>& order,
+                                             std::int64_t first, std::int64_t last, std::int64_t size) {
+  std::vector<std::vector<std::uint16_t>> runs(static_cast<std::size_t>(divide_up(size, kTile)));
   for (std::int64_t k = first; k < last; ++k) {
-    const auto own = static_cast<std::size_t>(order[static_cast<std::size_t>(k)]);
-    const auto found = touches(factor.starts[own], factor.widths[own], size);
-    for (std::size_t tile = 0; tile < found.size(); ++tile) {
-      if (found[tile] == kNone) continue;
-      auto& lists = found[tile] == kWhole ? whole : found[tile] == kLower ? lower : upper;
-      lists[tile].components.push_back(static_cast<std::uint16_t>(k));
-    }
+    const std::int64_t own = order[static_cast<std::size_t>(k)];
+    const std::int64_t start = factor.starts[own];
+    const std::int64_t end = start + factor.widths[own];
+    const std::int64_t wrapped = divide_up(larger(end - size, 0), kTile);
+    const auto mark = [&](std::int64_t from, std::int64_t to) {
+      for (; from < to; ++from) runs[static_cast<std::size_t>(from)].push_back(static_cast<std::uint16_t>(k));
+    };
+    mark(0, wrapped);
+    mark(larger(wrapped, start / kTile), divide_up(smaller(end, size), kTile));
   }
-  for (std::size_t tile = 0; tile < whole.size(); ++tile) {
-    Listing& all = whole[tile];
-    all.cell.tile = static_cast<std::int32_t>(tile);
-    all.cell.whole = static_cast<std::int32_t>(all.components.size());
-    all.cell.lower = static_cast<std::int32_t>(lower[tile].components.size());
-    all.cell.upper = static_cast<std::int32_t>(upper[tile].components.size());
-    for (const auto* const half : {&lower[tile].components, &upper[tile].components}) {
-      all.components.insert(all.components.end(), half->begin(), half->end());
-    }
-  }
-  return whole;
+  return runs;
 }
 
 // Everything of a packed matrix but its weights.
 struct Plan {
   Layout layout;
-  std::vector<std::int64_t> order;    // which component each sorted one was
-  std::vector<std::int64_t> bundles;  // first cells
-  std::vector<Listing> v;
-  std::vector<Listing> u;
+  std::vector<std::int64_t> order;  // which component each sorted one was
+  std::vector<std::vector<std::uint16_t>> runs;
 };
 
 // Where the parts lie, from how much they hold.
-void place(Layout* layout) {
-  layout->chunks = 1;
-  layout->bundles = divide_up(layout->sizes.components, kBundle);
-  layout->u_cells = divide_up(layout->sizes.out_features, kTile);
+Layout place(const Sizes& sizes, std::int64_t listings) {
+  Layout layout{};
+  layout.sizes = sizes;
+  layout.chunks = 1;
+  layout.bundles = divide_up(sizes.components, kBundle);
+  layout.v_tiles = divide_up(sizes.in_features, kTile);
+  layout.u_tiles = divide_up(sizes.out_features, kTile);
+  layout.listings = listings;
+  layout.weights = listings * kTile;
   std::int64_t end = kHeader * 8;
   const auto part = [&](std::int64_t bytes) {
     const std::int64_t start = end;
     end = round_up(end + bytes, kPart);
     return start;
   };
-  layout->bundle_offset = part((layout->bundles + 1) * 8);
-  layout->cell_offset = part((layout->v_cells + layout->u_cells) * static_cast<std::int64_t>(sizeof(Cell)));
-  layout->index_offset = part(layout->indices * 2);
-  layout->weight_offset = part(layout->weights * 4);
-  layout->size = end;
+  layout.first_offset = part((v_runs(layout) + layout.u_tiles + 1) * 8);
+  layout.index_offset = part(layout.listings * 2);
+  layout.weight_offset = part(layout.weights * 4);
+  layout.size = end;
+  return layout;
+}
+
+std::vector<std::vector<std::uint16_t>> list_all(const Sizes& sizes, const Factor& u, const Factor& v,
+                                                 const std::vector<std::int64_t>& order) {
+  std::vector<std::vector<std::vector<std::uint16_t>>> bundles;
+  for (std::int64_t first = 0; first < sizes.components; first += kBundle) {
+    const std::int64_t last = smaller(first + kBundle, sizes.components);
+    bundles.push_back(list(v, order, first, last, sizes.in_features));
+  }
+  std::vector<std::vector<std::uint16_t>> runs;
+  for (std::int64_t tile = 0; tile < divide_up(sizes.in_features, kTile); ++tile) {
+    for (auto& bundle : bundles) runs.push_back(std::move(bundle[static_cast<std::size_t>(tile)]));
+  }
+  for (auto& run : list(u, order, 0, sizes.components, sizes.out_features)) runs.push_back(std::move(run));
+  return runs;
 }
 
 Plan make_plan(const Sizes& sizes, const Factor& u, const Factor& v) {
@@ -115,33 +101,15 @@ Plan make_plan(const Sizes& sizes, const Factor& u, const Factor& v) {
   check_intervals(sizes, u, sizes.out_features);
   check_intervals(sizes, v, sizes.in_features);
   Plan plan{};
-  Layout& layout = plan.layout;
-  layout.sizes = sizes;
   plan.order.resize(static_cast<std::size_t>(sizes.components));
   for (std::size_t k = 0; k < plan.order.size(); ++k) plan.order[k] = static_cast<std::int64_t>(k);
   std::stable_sort(plan.order.begin(), plan.order.end(),
                    [&](std::int64_t a, std::int64_t b) { return v.starts[a] < v.starts[b]; });
-  const auto place_cell = [&](Listing& each, std::int64_t weights) {
-    each.cell.index = layout.indices;
-    each.cell.weight = layout.weights;
-    layout.indices += listings(each.cell);
-    layout.weights += weights;
-    check("the number of packed weights", layout.weights, 0, kLargestPacked / 8);
-  };
-  for (std::int64_t first = 0; first < sizes.components; first += kBundle) {
-    plan.bundles.push_back(layout.v_cells);
-    const std::int64_t last = smaller(first + kBundle, sizes.components);
-    for (Listing& each : list(v, plan.order, first, last, sizes.in_features)) {
-      if (each.components.empty()) continue;
-      place_cell(each, v_weights(each.cell));
-      plan.v.push_back(std::move(each));
-      ++layout.v_cells;
-    }
-  }
-  plan.bundles.push_back(layout.v_cells);
-  plan.u = list(u, plan.order, 0, sizes.components, sizes.out_features);
-  for (Listing& each : plan.u) place_cell(each, u_weights(each.cell));
-  place(&layout);
+  plan.runs = list_all(sizes, u, v, plan.order);
+  std::int64_t listings = 0;
+  for (const auto& run : plan.runs) listings += static_cast<std::int64_t>(run.size());
+  check("the number of packed weights", listings * kTile, 0, kLargestPacked / 8);
+  plan.layout = place(sizes, listings);
   return plan;
 }
 
@@ -166,89 +134,34 @@ class Values {
   std::vector<std::int64_t> firsts_;
 };
 
-// One list of a cell: its components, and the entries of the tile that it holds.
-struct List {
-  const std::uint16_t* components;
-  std::int64_t count;
-  std::int64_t first_entry;
-  std::int64_t entries;
-};
-
-std::vector<List> lists_of(const Listing& listing) {
-  const Cell& cell = listing.cell;
-  const std::uint16_t* const start = listing.components.data();
-  const std::int64_t first = cell.tile * kTile;
-  return {{start, cell.whole, first, kTile},
-          {start + cell.whole, cell.lower, first, kHalf},
-          {start + cell.whole + cell.lower, cell.upper, first + kHalf, kHalf}};
-}
-
-float* write_v(const Values& v, const std::vector<std::int64_t>& order, const List& list, float* to) {
-  for (std::int64_t first = 0, width; first < list.count; first += width) {
-    width = group_width(list.count - first);
-    for (std::int64_t entry = 0; entry < list.entries; ++entry) {
-      for (std::int64_t k = first; k < first + width; ++k) {
-        *to++ = k < list.count ? v.at(order[list.components[k]], list.first_entry + entry) : 0.0F;
-      }
-    }
-  }
-  return to;
-}
-
-float* write_u(const Values& u, const std::vector<std::int64_t>& order, const List& list, float* to) {
-  for (std::int64_t k = 0; k < list.count; ++k) {
-    for (std::int64_t entry = 0; entry < list.entries; ++entry) {
-      *to++ = u.at(order[list.components[k]], list.first_entry + entry);
-    }
-  }
-  return to;
-}
-
 [[noreturn]] void refuse(const char* what) {
   throw std::invalid_argument(std::string("the packed factors are damaged: ") + what +
                               "; compile the model again");
 }
 
-// Checks what one cell says of itself; `first` and `last` bound its components.
-void check_cell(const Layout& layout, const Cell& cell, std::int64_t weights, const std::uint16_t* indices,
-                std::int64_t first, std::int64_t last) {
-  const std::int64_t count = listings(cell);
-  if (cell.index < 0 || cell.index > layout.indices - count) refuse("a cell has its indices outside");
-  if (cell.weight < 0 || cell.weight > layout.weights - weights) refuse("a cell has its weights outside");
-  for (std::int64_t each = cell.index; each < cell.index + count; ++each) {
-    if (indices[each] < first || indices[each] >= last)
-      refuse("a cell lists a component that it cannot have");
+// Checks runs from `run` on that lie at firsts[run], and that they list components from `first` on.
+void check_run(const std::int64_t* firsts, const std::uint16_t* indices, std::int64_t run, std::int64_t first,
+               std::int64_t last) {
+  for (std::int64_t each = firsts[run]; each < firsts[run + 1]; ++each) {
+    if (indices[each] < first || indices[each] >= last) {
+      refuse("a run lists a component that it cannot have");
+    }
   }
-}
-
-void check_counts(const Cell& cell) {
-  if (cell.whole < 0 || cell.lower < 0 || cell.upper < 0) refuse("a cell lists less than no components");
 }
 
 void check_parts(const Layout& layout, const char* bytes) {
-  const auto* const bundles = reinterpret_cast<const std::int64_t*>(bytes + layout.bundle_offset);
-  const auto* const cells = reinterpret_cast<const Cell*>(bytes + layout.cell_offset);
+  const auto* const firsts = reinterpret_cast<const std::int64_t*>(bytes + layout.first_offset);
   const auto* const indices = reinterpret_cast<const std::uint16_t*>(bytes + layout.index_offset);
-  if (bundles[0] != 0 || bundles[layout.bundles] != layout.v_cells)
-    refuse("its bundles do not hold all cells");
-  const std::int64_t tiles = divide_up(layout.sizes.in_features, kTile);
-  for (std::int64_t bundle = 0; bundle < layout.bundles; ++bundle) {
-    if (bundles[bundle] > bundles[bundle + 1] || bundles[bundle + 1] > layout.v_cells) {
-      refuse("its bundles are not in order");
+  const std::int64_t runs = v_runs(layout) + layout.u_tiles;
+  if (firsts[0] != 0 || firsts[runs] != layout.listings) refuse("its runs do not hold all listings");
+  for (std::int64_t run = 0; run < runs; ++run) {
+    if (firsts[run] > firsts[run + 1] || firsts[run + 1] > layout.listings) {
+      refuse("its runs are not in order");
     }
-    const std::int64_t last = smaller((bundle + 1) * kBundle, layout.sizes.components);
-    for (std::int64_t each = bundles[bundle]; each < bundles[bundle + 1]; ++each) {
-      const Cell& cell = cells[each];
-      check_counts(cell);
-      if (cell.tile < 0 || cell.tile >= tiles) refuse("a cell is of columns that the matrix lacks");
-      check_cell(layout, cell, v_weights(cell), indices, bundle * kBundle, last);
-    }
-  }
-  for (std::int64_t tile = 0; tile < layout.u_cells; ++tile) {
-    const Cell& cell = cells[layout.v_cells + tile];
-    check_counts(cell);
-    if (cell.tile != tile) refuse("its cells of rows are not in order");
-    check_cell(layout, cell, u_weights(cell), indices, 0, layout.sizes.components);
+    const bool of_v = run < v_runs(layout);
+    const std::int64_t first = of_v ? run % layout.bundles * kBundle : 0;
+    const std::int64_t last = of_v ? first + kBundle : layout.sizes.components;
+    check_run(firsts, indices, run, first, smaller(last, layout.sizes.components));
   }
 }
 
@@ -261,25 +174,26 @@ void pack(const Sizes& sizes, const Factor& u, const Factor& v, void* packed) {
   const Layout& layout = plan.layout;
   auto* const bytes = static_cast<char*>(packed);
   std::memset(bytes, 0, static_cast<std::size_t>(layout.size));
-  const std::int64_t header[kHeader] = {
-      kLayoutVersion, sizes.out_features, sizes.in_features, sizes.components,
-      layout.v_cells, layout.indices,     layout.weights,    0};
+  const std::int64_t header[kHeader] = {kLayoutVersion, sizes.out_features, sizes.in_features,
+                                        sizes.components, layout.listings};
   std::memcpy(bytes, header, sizeof(header));
-  std::memcpy(bytes + layout.bundle_offset, plan.bundles.data(), plan.bundles.size() * 8);
-  auto* cell = reinterpret_cast<Cell*>(bytes + layout.cell_offset);
+  auto* first = reinterpret_cast<std::int64_t*>(bytes + layout.first_offset);
   auto* index = reinterpret_cast<std::uint16_t*>(bytes + layout.index_offset);
   auto* weight = reinterpret_cast<float*>(bytes + layout.weight_offset);
   const Values u_values(u, sizes.components, sizes.out_features);
   const Values v_values(v, sizes.components, sizes.in_features);
-  for (const auto* const side : {&plan.v, &plan.u}) {
-    for (const Listing& each : *side) {
-      *cell++ = each.cell;
-      index = std::copy(each.components.begin(), each.components.end(), index);
-      for (const List& list : lists_of(each)) {
-        weight = side == &plan.v ? write_v(v_values, plan.order, list, weight)
-                                 : write_u(u_values, plan.order, list, weight);
+  for (std::int64_t run = 0; run < v_runs(layout) + layout.u_tiles; ++run) {
+    const bool of_v = run < v_runs(layout);
+    const Values& values = of_v ? v_values : u_values;
+    const std::int64_t tile = of_v ? run / layout.bundles : run - v_runs(layout);
+    for (const std::uint16_t k : plan.runs[static_cast<std::size_t>(run)]) {
+      *index++ = k;
+      for (std::int64_t entry = tile * kTile; entry < (tile + 1) * kTile; ++entry) {
+        *weight++ = values.at(plan.order[k], entry);
       }
     }
+    first[1] = first[0] + static_cast<std::int64_t>(plan.runs[static_cast<std::size_t>(run)].size());
+    ++first;
   }
 }
 
@@ -293,18 +207,13 @@ Layout read_layout(const Sizes& sizes, const void* packed, std::int64_t size) {
   if (header[1] != sizes.out_features || header[2] != sizes.in_features || header[3] != sizes.components) {
     refuse("their header has other sizes than the node");
   }
-  Layout layout{};
-  layout.sizes = sizes;
-  layout.v_cells = header[4];
-  layout.indices = header[5];
-  layout.weights = header[6];
-  for (const std::int64_t count : {layout.v_cells, layout.indices, layout.weights}) {
-    if (count < 0 || count > size) refuse("their header counts more than there are bytes");
-  }
-  place(&layout);
+  const std::int64_t listings = header[4];
+  if (listings < 0 || listings > size) refuse("their header counts more than there are bytes");
+  const Layout layout = place(sizes, listings);
   if (layout.size != size) refuse("they are not as many bytes as their header says");
-  if (reinterpret_cast<std::uintptr_t>(packed) % alignof(Cell) != 0)
+  if (reinterpret_cast<std::uintptr_t>(packed) % alignof(std::int64_t) != 0) {
     refuse("they do not lie on a multiple of 8");
+  }
   check_parts(layout, bytes);
   return layout;
 }

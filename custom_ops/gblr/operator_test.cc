@@ -125,11 +125,11 @@ TEST(nodes_that_promise_something_else_are_refused) {
   Layer layer(make_problem({20, 30, 10}, 1), best_set(), {1});
   bool right = false;
   CHECK(layer.outcome(&right).empty() && right);
-  layer.node.integers["layout_version"] = 2;
+  layer.node.integers["layout_version"] = 3;
   CHECK(layer.refusal() ==
-        "GblrLinearPacked 'layer': the factors were packed in layout 2, and this library reads layout 1; "
+        "GblrLinearPacked 'layer': the factors were packed in layout 3, and this library reads layout 2; "
         "compile the model again");
-  layer.node.integers["layout_version"] = 1;
+  layer.node.integers["layout_version"] = 2;
   layer.node.integers["components"] = 11;
   CHECK(layer.refusal().find("their header has other sizes than the node") != std::string::npos);
   layer.node.integers["components"] = 10;
@@ -143,7 +143,7 @@ TEST(an_index_past_the_components_is_refused) {
   const std::uint16_t past = 10;
   std::memcpy(layer.packed.bytes.data() + layout.index_offset, &past, sizeof(past));
   layer.keep();
-  CHECK(layer.refusal().find("a cell lists a component that it cannot have") != std::string::npos);
+  CHECK(layer.refusal().find("a run lists a component that it cannot have") != std::string::npos);
 }
 
 TEST(intervals_that_do_not_fit_are_refused) {

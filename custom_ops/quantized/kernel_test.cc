@@ -66,7 +66,7 @@ std::vector<float> run(const Kernels& kernels, const Problem& problem, const Cut
   Buffer weights = packed(problem);
   Buffer scratch(kernel.scratch_bytes(problem.layout, problem.rows, cut));
   std::vector<float> y(static_cast<std::size_t>(problem.rows * problem.layout.sizes.out_features), kNan);
-  const Tile tile{weights.data(),         problem.bias.data(),  problem.x.data(), problem.rows,
+  const Tile tile{weights.data(),         problem.bias.data(),  problem.x.data(), problem.rows,  problem.rows,
                   activation_of(problem), residual_of(problem), y.data(),         scratch.data()};
   // The last share first: none may need what another of its phase does.
   for (Index chunk = 0; chunk < problem.layout.chunks; chunk += cut.chunks) {
@@ -235,10 +235,22 @@ TEST(values_of_any_size_are_quantised) {
   for (const Kernels* const kernels : subjects()) {
     for (const Format& format : kFormats) {
       DenseProblem problem = make_dense_problem({40, 100}, format, 7);
-      constexpr float kUnits[] = {1e-37F, 1e-31F, 0.99e-30F, 1e-29F, 0.37F, 1e20F, 2e33F};
+      constexpr float kUnits[] = {1e-37F, 1e-31F, 0.99e-30F, 1e-29F, 0.37F, 1e20F, 1e37F};
       for (Index row = 0; row < 7; ++row) {
         for (Index column = 0; column < 100; ++column) problem.x[row * 100 + column] *= kUnits[row] / 127;
       }
+      CHECK(is_right(problem, run(*kernels, problem)));
+    }
+  }
+}
+
+TEST(sums_of_large_values_stay_finite_until_they_are_scaled) {
+  for (const Kernels* const kernels : subjects()) {
+    for (const Format& format : kFormats) {
+      Problem problem = make_problem({97, 101, 5, 3, 13}, format, 9);
+      for (float& value : problem.x) value *= 0x1p116F;
+      for (float& scale : problem.u.scales) scale *= 0x1p-10F;
+      for (float& scale : problem.v.scales) scale *= 0x1p-10F;
       CHECK(is_right(problem, run(*kernels, problem)));
     }
   }

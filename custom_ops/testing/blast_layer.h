@@ -206,6 +206,10 @@ inline void bend(Dice& dice, NodeDescription& node) {
   } else {
     changed->second = dice.one_in(2) ? changed->second + dice.between(-3, 3) : dice.pick(kStrange);
   }
+  // Those that honest layers leave out.
+  for (const char* const name : {"largest_tile_rows", "smallest_share_bytes", "smallest_share_operations"}) {
+    if (dice.one_in(8)) node.integers[name] = dice.pick(kStrange);
+  }
 }
 
 }  // namespace

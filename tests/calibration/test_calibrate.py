@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from portable_models import random_layers, write_portable
@@ -15,15 +16,23 @@ from blast_deploy import cli
 from blast_deploy.bench import peaks
 from blast_deploy.calibration import calibrate as calibration
 from blast_deploy.calibration import share
+from blast_deploy.calibration.blast_case import make_case
 from blast_deploy.calibration.calibrate import Effort, calibrate
-from blast_deploy.calibration.case import make_case
+from blast_deploy.calibration.gblr_case import GblrCase
+from blast_deploy.calibration.quantized_case import QuantizedCase
 from blast_deploy.calibration.schedule import TILES
 from blast_deploy.errors import InvalidInputError, OutputExistsError, UnsupportedMachineError
 from blast_deploy.native import Library
+from blast_deploy.results import CostName
 from blast_deploy.targets import load_target
 
+BLAST_CASES = [make_case(*size, 0.5, rows) for size in ((64, 64, 2), (128, 64, 4)) for rows in (1, 8, 32)]
 QUICK = Effort(
-    cases=tuple(make_case(*size, 0.5, rows) for size in ((64, 64, 2), (128, 64, 4)) for rows in (1, 8, 32)),
+    cases=(
+        *BLAST_CASES,
+        *map(QuantizedCase, BLAST_CASES),
+        *(GblrCase(case.out_features, case.in_features, 0.5, case.rows) for case in BLAST_CASES),
+    ),
     rounds=2,
     handoffs=5,
 )
@@ -51,13 +60,15 @@ def test_what_is_written_is_a_target_that_compiles_and_verifies(tmp_path: Path) 
     assert target.name == "this-machine"
     assert target.options == {"operator_library": True, "instruction_set": LOWEST}
     assert LOWEST in target.costs.origin
-    assert "6 cases" in target.costs.origin
+    assert "18 cases" in target.costs.origin
     assert target.costs.memory is not None
     assert target.costs.schedule is not None
     assert target.costs.schedule.largest_tile_rows in TILES
     assert target.peaks is not None
     assert LOWEST in target.peaks.gigaflops
-    assert [form.form for form in result.forms] == ["kernel", "body", "dense"]
+    assert [each.name for each in result.costs] == list(get_args(CostName))
+    assert target.costs.quantized_kernel not in (None, target.costs.kernel)
+    assert target.costs.gblr_kernel not in (None, target.costs.kernel)
     assert steps[-len(QUICK.cases) :] == list(range(len(QUICK.cases)))
     model = write_portable(tmp_path, random_layers())
     bd.compile(model, path, tmp_path / "artifact")
@@ -74,7 +85,7 @@ def test_a_busy_machine_is_not_judged_and_nothing_is_written(
     (reason,) = result.reasons
     assert reason.startswith("other work left the measuring thread ")
     assert reason.endswith("is judged from 200%; calibrate again when the machine is quieter")
-    assert result.forms == ()
+    assert result.costs == ()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blast_deploy.calibration.case import CASES
+from blast_deploy.calibration.case import BLAST_CASES as CASES
 from blast_deploy.calibration.fit import describe_fit, fit_form, modelled, non_negative
 from blast_deploy.results import Form
 from blast_deploy.targets import FormCosts

@@ -81,6 +81,12 @@ STAGES = {
         lambda inputs, out: ("bench", inputs / "artifact", "--rounds", 10, "--json", out),
         _json,
     ),
+    "quantize": Stage(
+        "quantised.onnx",
+        lambda inputs, out: ("quantize", inputs / "model.onnx", "-o", out, "--max-error", 0.5),
+        _check_model,
+        several=True,
+    ),
     "report": Stage(
         "page.html", lambda inputs, out: ("report", inputs / "verify.json", "-o", out), _check_page
     ),

@@ -16,7 +16,7 @@ from stages import ROOT, STAGES, command, make_inputs
 
 DISK = 8 * 2**20
 PAGE = 4096
-FAST = ("compile", "verify", "report")
+FAST = ("compile", "quantize", "verify", "report")
 LEFT = (0, 1, 4)
 """Pages that are left free."""
 

@@ -34,7 +34,7 @@ try:
 finally:
     print("moments", seen)
 """
-FAST = [(name, moment) for name in ("compile", "verify", "report") for moment in (2, 5)]
+FAST = [(name, moment) for name in ("compile", "quantize", "verify", "report") for moment in (2, 5)]
 SLOW_MOMENTS = 4
 """Of each stage, spread evenly over all of them."""
 

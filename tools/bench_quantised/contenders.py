@@ -107,11 +107,11 @@ def make(name: Name, weights: Weights, copies: int) -> Contender:
 
 
 def _model(name: Name, weights: Weights, group: int, first: int) -> onnx.ModelProto:
-    """Layers from ``first`` on, all different so that no runtime can take two for the same."""
+    """Layers from ``first`` on; those for ONNX Runtime's own kernels are all different."""
     if name == "fp32 BLAST":
         return models.kernel_model(list(weights.matrices(first + group))[first:])
     if name in ("int8 BLAST", "int4 BLAST"):
-        return _blast_model(weights, _BITS[name], group, first)
+        return _blast_model(weights, _BITS[name], group)
     denses = list(weights.denses(first + group))[first:]
     if name in ("int8 twin", "int4 twin"):
         return _twin_model(denses, _BITS[name])
@@ -121,11 +121,12 @@ def _model(name: Name, weights: Weights, group: int, first: int) -> onnx.ModelPr
     return _dynamic(model) if name == "ORT dynamic int8" else _nbits(model, _BITS[name], int(name[-1]))
 
 
-def _blast_model(weights: Weights, bits: int, group: int, first: int) -> onnx.ModelProto:
+def _blast_model(weights: Weights, bits: int, group: int) -> onnx.ModelProto:
     matrix = _rounded(weights, bits)
     packed = blast_packing.pack(matrix)
     form = blast_packing.format_of(matrix)
-    tensors = [{"factors": _own_copy(packed)} for _ in range(first, first + group)]
+    # ONNX Runtime keeps an initializer for each name, equal ones too.
+    tensors = [{"factors": packed}] * group
     attributes = {
         "blocks_out": matrix.blocks[0],
         "blocks_in": matrix.blocks[1],
@@ -143,7 +144,7 @@ def _twin_model(denses: Sequence[Array], bits: int) -> onnx.ModelProto:
     form = Format(bits, 0 if bits == 8 else BLOCK)
     values, scales = _round(denses[0], bits)
     packed = dense_packing.pack(values, scales, form)
-    tensors = [{"weights": _own_copy(packed)} for _ in denses]
+    tensors = [{"weights": packed}] * len(denses)
     attributes = {
         "bits": form.bits,
         "block_size": form.block_size,
@@ -172,11 +173,6 @@ def _round(values: Array, bits: int) -> tuple[Array, Array]:
     least, most = -(2 ** (bits - 1)) + (bits == 8), 2 ** (bits - 1) - 1
     integers = np.rint(values / spread(scales, block, values.shape[-1])).clip(least, most)
     return integers.astype(np.int8), scales
-
-
-def _own_copy(packed: Array) -> Array:
-    """An initializer of its own for each layer; ONNX Runtime would not share even equal ones."""
-    return packed.copy()
 
 
 def _dynamic(model: onnx.ModelProto) -> onnx.ModelProto:

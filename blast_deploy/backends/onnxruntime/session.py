@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from blast_deploy.errors import BlastDeployError, InvalidInputError
 from blast_deploy.native import library_path
 from blast_deploy.runtime import check, open_session, release
+from blast_deploy.staging import scratch_folder
 from blast_deploy.stock import first_line
 
 _RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
@@ -81,9 +81,9 @@ def _beside_weights(model: bytes, folder: Path) -> Iterator[Path]:
     The links lead the runtime to the data itself, so nothing is copied. Only releases without the setting
     need them: those from 1.24 on refuse links that lead elsewhere.
     """
-    with tempfile.TemporaryDirectory() as beside:
+    with scratch_folder() as beside:
         for entry in folder.resolve().iterdir():
-            (Path(beside) / entry.name).symlink_to(entry)
-        path = Path(beside) / "tapped model.onnx"
+            (beside / entry.name).symlink_to(entry)
+        path = beside / "tapped model.onnx"
         path.write_bytes(model)
         yield path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from blast_deploy.errors import InvalidInputError
 from blast_deploy.passes.taps import Taps as TapsPass
 from blast_deploy.passes.taps import residual_tap_name, tap_names
 from blast_deploy.runner import Arrays, Outputs, Runner, Tap, Taps
+from blast_deploy.staging import scratch_folder
 from blast_deploy.stock import first_line
 
 
@@ -81,9 +81,9 @@ class SessionRunner(Runner):
     def _profiled(self) -> dict[str, RanNode]:
         """Run the first reference sample with profiling on, as ``run`` would."""
         sample = reference.load(self._artifact.samples).samples[0]
-        with self._lock, tempfile.TemporaryDirectory() as folder:
+        with self._lock, scratch_folder() as folder:
             self._opened = None
-            session = self._make(self._artifact.model, Path(folder) / "profile")
+            session = self._make(self._artifact.model, folder / "profile")
             _run(session, sample.inputs)
             return read_profile(Path(session.end_profiling()))
 

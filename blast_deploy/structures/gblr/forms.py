@@ -17,7 +17,7 @@ from blast_deploy.structures.gblr.matrix import cost
 LARGEST_COMPONENTS = 65535
 """What the kernel's indices tell apart."""
 
-_HALF_TILE = 4
+_TILE = 8
 """Entries of an axis of which the kernel computes all or none for a component."""
 _TURNING = 10
 """Operations that turning a value of X or Y from rows to columns, or back, takes as long as."""
@@ -31,10 +31,10 @@ def forms(components: int) -> tuple[Form, ...]:
 def kernel_padding(starts: NDArray[np.int64], widths: NDArray[np.int64], size: int) -> int:
     """Zeros beside the values of one side of a matrix that the kernel computes with."""
     ends = starts + widths
-    whole = -(-size // _HALF_TILE)
-    before = -(-np.minimum(ends, size) // _HALF_TILE) - starts // _HALF_TILE
-    wrapped = -(-np.maximum(ends - size, 0) // _HALF_TILE)
-    return int(_HALF_TILE * np.minimum(before + wrapped, whole).sum() - widths.sum())
+    whole = -(-size // _TILE)
+    before = -(-np.minimum(ends, size) // _TILE) - starts // _TILE
+    wrapped = -(-np.maximum(ends - size, 0) // _TILE)
+    return int(_TILE * np.minimum(before + wrapped, whole).sum() - widths.sum())
 
 
 def work(

@@ -7,7 +7,6 @@ from it, so that one checks the other.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,9 @@ from blast_deploy.native import Library, address
 from blast_deploy.structures.gblr.intervals import IntervalFactor
 from blast_deploy.structures.gblr.matrix import GblrMatrix
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
-_TILE, _HALF, _BUNDLE, _PART = 8, 4, 128, 64
-_CELL = np.dtype(
-    [(name, "<i4") for name in ("tile", "whole", "lower", "upper")]
-    + [(name, "<i8") for name in ("index", "weight")]
-)
+_TILE, _BUNDLE, _PART = 8, 128, 64
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -144,22 +139,28 @@ def unpack(packed: Bytes) -> tuple[Floats, Floats]:
     Raises:
         InvalidInputError: If there are not as many bytes as their header says.
     """
-    version, out_features, in_features, components, v_count, indices, weights, _ = packed[:64].view("<i8")
+    version, out_features, in_features, components, listings, *_ = packed[:64].view("<i8")
     if version != LAYOUT_VERSION:
         raise InvalidInputError(f"packed factors must be of layout {LAYOUT_VERSION} (got {version})")
+    bundles = -(-components // _BUNDLE)
+    v_tiles, u_tiles = (-(-size // _TILE) for size in (in_features, out_features))
     reader = _Reader(packed)
-    bundles = reader.part("<i8", -(-components // _BUNDLE) + 1)
-    cells = reader.part(_CELL, v_count + -(-out_features // _TILE))
-    index, weight = reader.part("<u2", indices), reader.part("<f4", weights)
-    if reader.position != packed.size or bundles[-1] != v_count:
+    firsts = reader.part("<i8", v_tiles * bundles + u_tiles + 1)
+    index = reader.part("<u2", listings)
+    weights = reader.part("<f4", listings * _TILE).reshape(-1, _TILE)
+    if reader.position != packed.size or firsts[-1] != listings:
         raise InvalidInputError(f"packed factors must have {reader.position} bytes (got {packed.size})")
-    v = np.zeros((components, -(-in_features // _TILE) * _TILE), np.float32)
-    u = np.zeros((components, -(-out_features // _TILE) * _TILE), np.float32)
-    for cell in cells[:v_count]:
-        _read_cell(cell, index, weight, v, padded=True)
-    for cell in cells[v_count:]:
-        _read_cell(cell, index, weight, u, padded=False)
-    return u[:, :out_features], v[:, :in_features]
+    tiles = np.concatenate([np.arange(v_tiles).repeat(bundles), np.arange(u_tiles)])
+    tiles = tiles.repeat(np.diff(firsts))
+    of_v = np.arange(listings) < firsts[v_tiles * bundles]
+    v = np.zeros((components, v_tiles, _TILE), np.float32)
+    u = np.zeros((components, u_tiles, _TILE), np.float32)
+    for side, chosen in ((v, of_v), (u, ~of_v)):
+        side[index[chosen], tiles[chosen]] = weights[chosen]
+    return (
+        u.reshape(components, u_tiles * _TILE)[:, :out_features],
+        v.reshape(components, v_tiles * _TILE)[:, :in_features],
+    )
 
 
 class _Reader:
@@ -174,31 +175,6 @@ class _Reader:
         found: NDArray[Any] = self._packed[self.position : self.position + size].view(dtype)
         self.position += -(-size // _PART) * _PART
         return found
-
-
-def _read_cell(cell: Any, index: NDArray[np.uint16], weight: Floats, to: Floats, *, padded: bool) -> None:
-    position, first = int(cell["weight"]), int(cell["index"])
-    start = int(cell["tile"]) * _TILE
-    for count, entry, entries in (
-        (int(cell["whole"]), start, _TILE),
-        (int(cell["lower"]), start, _HALF),
-        (int(cell["upper"]), start + _HALF, _HALF),
-    ):
-        columns = slice(entry, entry + entries)
-        for group in _groups(count) if padded else [1] * count:
-            values = weight[position : position + group * entries].reshape(entries, group)
-            listed = min(group, count)
-            to[index[first : first + listed], columns] = values.T[:listed]
-            position, first, count = position + values.size, first + listed, count - listed
-
-
-def _groups(count: int) -> Sequence[int]:
-    """Components of each group of a list of v."""
-    groups = []
-    while count > 0:
-        groups.append(16 if count > 12 else 8 if count > 4 else 4)
-        count -= groups[-1]
-    return groups
 
 
 def _pointer(array: NDArray[Any]) -> int:

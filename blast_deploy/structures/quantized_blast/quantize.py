@@ -85,9 +85,7 @@ def _check(
     given = {"U": matrix.u, "S": matrix.s, "V": matrix.v, "the second moment": second_moment}
     for name, values in given.items():
         if values is not None and not np.isfinite(values).all():
-            raise InvalidInputError(
-                f"{name} holds NaN or infinity, so it cannot be quantised; mend the model"
-            )
+            raise InvalidInputError(f"{name} holds NaN or infinity; mend the model")
 
 
 def _without_padding(matrix: BlastMatrix) -> tuple[Float64, Float64, Float64]:

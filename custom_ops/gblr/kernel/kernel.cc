@@ -13,28 +13,20 @@
 namespace blast_deploy::gblr {
 namespace {
 
-constexpr Index kStrip = 2 * kTile;  // entries of y that are finished together: whole squares of any vector
-
-// Where the intermediate results of a tile lie in its scratch memory, in floats: first t, which all shares
-// read and write, then what each share has to itself.
+// Where the intermediate results of a tile lie in its scratch memory, in floats; all shares read and write
+// them.
 struct ScratchPlan {
-  Index t;  // sizes of one row of t, and of x
-  Index x;
-  Index own;    // where the first share's part begins
-  Index share;  // size of what a share has to itself, and offsets in it
-  Index sums;
+  Index t;     // of one row
+  Index sums;  // where the sums begin that t of few rows is added up from
   Index size;
 };
 
-ScratchPlan plan_scratch(const Layout& layout, Index rows, const Cut& cut) {
-  const Index all = rows <= kFewRows ? rows : round_up(rows, kLanes);
+ScratchPlan plan_scratch(const Layout& layout, Index rows, bool few) {
+  const Index components = round_up(layout.sizes.components, kLanes);
   ScratchPlan plan{};
-  plan.t = round_up(layout.sizes.components, kGroup);
-  plan.x = round_up(layout.sizes.in_features, kStrip);
-  plan.own = round_up(all * plan.t, kGroup);
-  // A share projects with x and combines with sums, at different times.
-  plan.share = larger(all * plan.x, rows <= kFewRows ? rows * kFewTiles * kTile : all * kStrip);
-  plan.size = plan.own + cut.shares * plan.share;
+  plan.t = components;
+  plan.sums = (few ? rows : round_up(rows, kLanes)) * components;
+  plan.size = plan.sums + (few ? rows * components * kTile : 0);
   return plan;
 }
 
@@ -45,191 +37,226 @@ class TileProduct {
       : layout_(layout),
         packed_(layout, tile.packed),
         rows_(tile.rows),
+        few_(tile.all_rows <= kFewRows),
         activation_(tile.activation),
         bias_(static_cast<const float*>(tile.bias)),
         x_(static_cast<const float*>(tile.x)),
         residual_(static_cast<const float*>(tile.residual)),
         y_(static_cast<float*>(tile.y)),
-        plan_(plan_scratch(layout, tile.rows, share.cut)),
+        plan_(plan_scratch(layout, tile.rows, few_)),
         t_(static_cast<float*>(tile.scratch)),
-        own_(t_ + plan_.own + share.index * plan_.share),
         share_(share) {}
 
   void project() const {
     const Index first = share_.index * layout_.bundles / share_.cut.shares;
     const Index last = (share_.index + 1) * layout_.bundles / share_.cut.shares;
     if (first == last) return;
-    if (rows_ <= kFewRows) return project_few(first, last);
-    for_blocks([&](auto vectors, Index row) { project_block<vectors.kCount>(first, last, row); });
+    const Bundles bundles{first, last, first * kBundle, smaller(last * kBundle, plan_.t)};
+    if (few_) {
+      for_few([&](auto rows) { project_few_rows<rows.kCount>(bundles); });
+    } else {
+      for_blocks([&](auto block, Index row) { project_block<block.kWidth, block.kVectors>(bundles, row); });
+    }
   }
 
   void combine() const {
-    const Index strips = divide_up(layout_.sizes.out_features, kStrip);
-    const Index first = share_.index * strips / share_.cut.shares * kStrip;
-    const Index last =
-        smaller((share_.index + 1) * strips / share_.cut.shares * kStrip, layout_.sizes.out_features);
-    if (first >= last) return;
-    if (rows_ <= kFewRows) {
-      combine_few(first, last);
+    const Index first = share_.index * layout_.u_tiles / share_.cut.shares;
+    const Index last = (share_.index + 1) * layout_.u_tiles / share_.cut.shares;
+    if (first == last) return;
+    if (few_) {
+      for_few([&](auto rows) { combine_few_rows<rows.kCount>(first, last); });
     } else {
-      for_blocks([&](auto vectors, Index row) { combine_block<vectors.kCount>(first, last, row); });
+      for_blocks(
+          [&](auto block, Index row) { combine_block<block.kWidth, block.kVectors>(first, last, row); });
     }
-    finish(first, last);
+    finish(first * kTile, smaller(last * kTile, layout_.sizes.out_features));
   }
 
  private:
-  template <int Vectors>
+  template <int Number>
   struct Count {
-    static constexpr int kCount = Vectors;
+    static constexpr int kCount = Number;
   };
 
-  // Calls with a number of vectors and the first row, for blocks of rows as equal as can be.
+  // Rows that are computed together: some vectors of so many each.
+  template <int Lanes, int Number>
+  struct Block {
+    static constexpr int kWidth = Lanes;
+    static constexpr int kVectors = Number;
+  };
+
+  // Bundles of one share, and their components.
+  struct Bundles {
+    Index first;
+    Index last;
+    Index first_component;
+    Index last_component;
+  };
+
+  template <typename Call>
+  void for_few(Call call) const {
+    if (rows_ == 1) call(Count<1>{});
+    if (rows_ == 2) call(Count<2>{});
+    if (rows_ == 3) call(Count<kFewRows>{});
+  }
+
+  // Calls with a block and its first row, for blocks of rows as equal as can be. The last of the widest
+  // vectors is halved where half its lanes would be empty: that takes little more than half its time.
   template <typename Call>
   void for_blocks(Call call) const {
+    constexpr int half = kLanes > kTile ? kLanes / 2 : kLanes;
     Index left = divide_up(rows_, kLanes);
     Index row = 0;
     for (Index blocks = divide_up(left, kVectors); blocks > 0; --blocks) {
       const Index vectors = divide_up(left, blocks);
-      if (vectors == 1) call(Count<1>{}, row);
-      if (vectors == 2) call(Count<2>{}, row);
-      if (vectors == 3) call(Count<kVectors>{}, row);
+      if (vectors == 1 && rows_ - row <= half) {
+        call(Block<half, 1>{}, row);
+      } else {
+        if (vectors == 1) call(Block<kLanes, 1>{}, row);
+        if (vectors == 2) call(Block<kLanes, smaller(2, kVectors)>{}, row);
+        if (vectors == 3) call(Block<kLanes, kVectors>{}, row);
+      }
       left -= vectors;
       row += vectors * kLanes;
     }
   }
 
-  // Writes x of a block of rows column by column, zeros where there is nothing.
-  template <int Vectors>
-  void turn_x(Index row, float* to) const {
+  template <int Rows>
+  void project_few_rows(const Bundles& bundles) const {
     const Index columns = layout_.sizes.in_features;
-    for (Index column = 0; column < columns; column += kLanes) {
-      BLAST_DEPLOY_UNROLL
-      for (int v = 0; v < Vectors; ++v) {
-        Floats square[kLanes];
-        load_square(row + v * kLanes, column, square);
-        transpose(square);
-        BLAST_DEPLOY_UNROLL
-        for (int i = 0; i < kLanes; ++i) {
-          store<kLanes>(to + ((column + i) * Vectors + v) * kLanes, square[i]);
-        }
+    float* const sums = t_ + plan_.sums;
+    const Index stride = plan_.t * kTile;
+    const Index components = bundles.last_component - bundles.first_component;
+    for (int row = 0; row < Rows; ++row) {
+      clear(sums + row * stride + bundles.first_component * kTile, components * kTile);
+    }
+    for (Index tile = 0; tile < layout_.v_tiles; ++tile) {
+      Entries x[Rows];
+      for (int row = 0; row < Rows; ++row) {
+        x[row] = load_entries(x_ + row * columns + tile * kTile, columns - tile * kTile);
+      }
+      project_few<Rows>(run_of_v(bundles, tile), x, sums, stride);
+    }
+    for (int row = 0; row < Rows; ++row) {
+      for (Index k = bundles.first_component; k < bundles.last_component; k += kQuad) {
+        store<kQuad>(t_ + row * plan_.t + k, add_up(sums + row * stride + k * kTile));
       }
     }
-    const Index end = round_up(columns, kLanes);
-    clear(to + end * Vectors * kLanes, (plan_.x - end) * Vectors * kLanes);
   }
 
-  BLAST_DEPLOY_INLINE void load_square(Index row, Index column, Floats (&square)[kLanes]) const {
-    const Index columns = layout_.sizes.in_features;
-    const float* const x = x_ + row * columns + column;
-    if (row + kLanes <= rows_ && column + kLanes <= columns) {
-      BLAST_DEPLOY_UNROLL
-      for (int i = 0; i < kLanes; ++i) square[i] = load<kLanes>(x + i * columns);
-      return;
-    }
-    float values[kLanes * kLanes] = {};
-    for (Index i = 0; i < smaller(kLanes, rows_ - row); ++i) {
-      copy(values + i * kLanes, x + i * columns, smaller(kLanes, columns - column));
-    }
-    for (int i = 0; i < kLanes; ++i) square[i] = load<kLanes>(values + i * kLanes);
+  Run run_of_v(const Bundles& bundles, Index tile) const {
+    return packed_.runs(tile * layout_.bundles + bundles.first, tile * layout_.bundles + bundles.last);
   }
 
-  template <int Vectors>
-  void project_block(Index first, Index last, Index row) const {
-    float* const x = own_ + row * plan_.x;
+  // Entries of a tile of which there may be fewer, and then zeros.
+  BLAST_DEPLOY_INLINE static Entries load_entries(const float* from, Index count) {
+    if (count >= kTile) return load<kTile>(from);
+    float values[kTile] = {};
+    copy(values, from, count);
+    return load<kTile>(values);
+  }
+
+  template <int Width, int Vectors>
+  void project_block(const Bundles& bundles, Index row) const {
+    constexpr Index size = Vectors * Width;
     float* const t = t_ + row * plan_.t;
-    turn_x<Vectors>(row, x);
-    constexpr Index width = Vectors * kLanes;
-    const Index end = smaller(last * kBundle, layout_.sizes.components);
-    clear(t + first * kBundle * width, (end - first * kBundle) * width);
-    for (Index each = packed_.bundles[first]; each < packed_.bundles[last]; ++each) {
-      const Cell& cell = packed_.v_cells[each];
-      project_cell<Vectors>(lists_of_v(packed_, cell), x + cell.tile * kTile * width, t);
+    clear(t + bundles.first_component * size, (bundles.last_component - bundles.first_component) * size);
+    for (Index tile = 0; tile < layout_.v_tiles; tile += kStrip / kTile) {
+      Strip<Width, Vectors> x;
+      BLAST_DEPLOY_UNROLL
+      for (int v = 0; v < Vectors; ++v) load_x<Width, Vectors>(row + v * Width, tile * kTile, v, x);
+      project_run<Width, Vectors>(run_of_v(bundles, tile), x, 0, t);
+      if (tile + 1 == layout_.v_tiles) break;
+      project_run<Width, Vectors>(run_of_v(bundles, tile + 1), x, kTile, t);
     }
   }
 
-  void project_few(Index first, Index last) const {
+  // Zeros where X ends.
+  template <int Width, int Vectors>
+  BLAST_DEPLOY_INLINE void load_x(Index row, Index column, int v, Strip<Width, Vectors>& to) const {
     const Index columns = layout_.sizes.in_features;
-    for (Index row = 0; row < rows_; ++row) {
-      copy(own_ + row * plan_.x, x_ + row * columns, columns);
-      clear(own_ + row * plan_.x + columns, plan_.x - columns);
-      const Index end = smaller(last * kBundle, layout_.sizes.components);
-      clear(t_ + row * plan_.t + first * kBundle, end - first * kBundle);
+    const float* from = x_ + row * columns + column;
+    Index stride = columns;
+    float values[Width * kStrip];
+    if (row + Width > rows_ || column + kStrip > columns) {
+      clear(values, Width * kStrip);
+      for (Index i = 0; i < smaller(Width, rows_ - row); ++i) {
+        copy(values + i * kStrip, from + i * columns, smaller(kStrip, columns - column));
+      }
+      from = values;
+      stride = kStrip;
     }
-    for (Index each = packed_.bundles[first]; each < packed_.bundles[last]; ++each) {
-      const Cell& cell = packed_.v_cells[each];
-      project_few_cell(lists_of_v(packed_, cell), {rows_, own_ + cell.tile * kTile, plan_.x, t_, plan_.t});
-    }
+    load_rows<Width, Vectors>(from, stride, v, to);
   }
 
-  template <int Vectors>
+  template <int Width, int Vectors>
   void combine_block(Index first, Index last, Index row) const {
     const float* const t = t_ + row * plan_.t;
-    for (Index entry = first; entry < last; entry += kStrip) {
-      for (Index half = entry; half < smaller(entry + kStrip, last); half += kTile) {
-        combine_cell<Vectors>(lists_of_u(packed_, packed_.u_cells[half / kTile]), t,
-                              own_ + (half - entry) * Vectors * kLanes);
-      }
-      for (Index from = entry; from < smaller(entry + kStrip, last); from += kLanes) {
+    for (Index tile = first; tile < last; tile += kStrip / kTile) {
+      Strip<Width, Vectors> y;
+      BLAST_DEPLOY_UNROLL
+      for (int entry = 0; entry < kStrip; ++entry) {
         BLAST_DEPLOY_UNROLL
-        for (int v = 0; v < Vectors; ++v) {
-          Floats square[kLanes];
-          BLAST_DEPLOY_UNROLL
-          for (int i = 0; i < kLanes; ++i) {
-            square[i] = load<kLanes>(own_ + ((from - entry + i) * Vectors + v) * kLanes);
-          }
-          transpose(square);
-          write_square(row + v * kLanes, from, square);
-        }
+        for (int v = 0; v < Vectors; ++v) y[entry][v] = Vector<float, Width>{};
       }
+      combine_run<Width, Vectors>(run_of_u(tile), t, 0, y);
+      if (tile + 1 < last) combine_run<Width, Vectors>(run_of_u(tile + 1), t, kTile, y);
+      const Index end = smaller((tile + kStrip / kTile), last) * kTile;
+      BLAST_DEPLOY_UNROLL
+      for (int v = 0; v < Vectors; ++v) write_y<Width, Vectors>(row + v * Width, tile * kTile, end, v, y);
     }
   }
 
-  // Writes sums and bias to y, and the residual where nothing comes between.
-  BLAST_DEPLOY_INLINE void write_square(Index row, Index column, const Floats (&square)[kLanes]) const {
+  Run run_of_u(Index tile) const {
+    const Index run = v_runs(layout_) + tile;
+    return packed_.runs(run, run + 1);
+  }
+
+  // Writes sums and bias to y up to column `end`, and the residual where nothing comes between.
+  template <int Width, int Vectors>
+  BLAST_DEPLOY_INLINE void write_y(Index row, Index column, Index end, int v,
+                                   const Strip<Width, Vectors>& sums) const {
     const Index columns = layout_.sizes.out_features;
+    if (row + Width > rows_ || column + kStrip > smaller(end, columns) || adds_residual()) {
+      return store_rows<Width, Vectors>(sums, v, [&](int i, Entries first, Entries second) {
+        if (row + i >= rows_) return;
+        write_part(row + i, column, first);
+        if (column + kTile < end) write_part(row + i, column + kTile, second);
+      });
+    }
     float* const y = y_ + row * columns + column;
-    if (row + kLanes > rows_ || column + kLanes > columns) return write_edge(row, column, square);
-    const Floats bias = load<kLanes>(bias_ + column);
-    const float* const residual = adds_residual() ? residual_ + row * columns + column : nullptr;
-    BLAST_DEPLOY_UNROLL
-    for (int i = 0; i < kLanes; ++i) {
-      Floats value = square[i] + bias;
-      if (residual != nullptr) value += load<kLanes>(residual + i * columns);
-      store<kLanes>(y + i * columns, value);
-    }
+    const Entries first_bias = load<kTile>(bias_ + column);
+    const Entries second_bias = load<kTile>(bias_ + column + kTile);
+    store_rows<Width, Vectors>(sums, v, [&](int i, Entries first, Entries second) {
+      store<kTile>(y + i * columns, first + first_bias);
+      store<kTile>(y + i * columns + kTile, second + second_bias);
+    });
   }
 
-  void write_edge(Index row, Index column, const Floats (&square)[kLanes]) const {
-    float values[kLanes];
-    for (Index i = 0; i < smaller(kLanes, rows_ - row); ++i) {
-      store<kLanes>(values, square[i]);
-      write_row(row + i, column, smaller(kLanes, layout_.sizes.out_features - column), values);
-    }
-  }
-
-  void write_row(Index row, Index column, Index count, const float* sums) const {
+  // Writes as many entries of a tile as there are.
+  void write_part(Index row, Index column, Entries sums) const {
+    const Index count = layout_.sizes.out_features - column;
     const Index place = row * layout_.sizes.out_features + column;
-    for (Index i = 0; i < count; ++i) y_[place + i] = sums[i] + bias_[column + i];
-    if (!adds_residual()) return;
-    for (Index i = 0; i < count; ++i) y_[place + i] += residual_[place + i];
+    if (count >= kTile) {
+      Entries value = sums + load<kTile>(bias_ + column);
+      if (adds_residual()) value += load<kTile>(residual_ + place);
+      return store<kTile>(y_ + place, value);
+    }
+    float values[kTile];
+    store<kTile>(values, sums);
+    for (Index i = 0; i < count; ++i) {
+      const float value = values[i] + bias_[column + i];
+      y_[place + i] = adds_residual() ? value + residual_[place + i] : value;
+    }
   }
 
-  void combine_few(Index first, Index last) const {
-    Index entry = first;
-    for (; entry + kFewTiles * kTile <= last; entry += kFewTiles * kTile) combine_few_tiles<kFewTiles>(entry);
-    for (; entry < last; entry += kTile) combine_few_tiles<1>(entry);
-  }
-
-  template <int Tiles>
-  void combine_few_tiles(Index entry) const {
-    Lists lists[Tiles];
-    for (int i = 0; i < Tiles; ++i) lists[i] = lists_of_u(packed_, packed_.u_cells[entry / kTile + i]);
-    constexpr Index width = Tiles * kTile;
-    if (rows_ == 1) combine_few_cells<1, Tiles>(lists, t_, plan_.t, own_, width);
-    if (rows_ == 2) combine_few_cells<2, Tiles>(lists, t_, plan_.t, own_, width);
-    if (rows_ == 3) combine_few_cells<3, Tiles>(lists, t_, plan_.t, own_, width);
-    const Index count = smaller(width, layout_.sizes.out_features - entry);
-    for (Index row = 0; row < rows_; ++row) write_row(row, entry, count, own_ + row * width);
+  template <int Rows>
+  void combine_few_rows(Index first, Index last) const {
+    for (Index tile = first; tile < last; ++tile) {
+      Entries y[Rows];
+      combine_few<Rows>(run_of_u(tile), t_, plan_.t, y);
+      for (int row = 0; row < Rows; ++row) write_part(row, tile * kTile, y[row]);
+    }
   }
 
   // A residual is added last, so after an activation function.
@@ -251,6 +278,7 @@ class TileProduct {
   const Layout& layout_;
   const Packed packed_;
   const Index rows_;
+  const bool few_;
   const Activation activation_;
   const float* const bias_;
   const float* const x_;
@@ -258,12 +286,13 @@ class TileProduct {
   float* const y_;
   const ScratchPlan plan_;
   float* const t_;
-  float* const own_;
   const Share& share_;
 };
 
-Index scratch_bytes(const Layout& layout, Index rows, const Cut& cut) {
-  return plan_scratch(layout, rows, cut).size * static_cast<Index>(sizeof(float));
+// Enough for either path, as a tile alone does not tell.
+Index scratch_bytes(const Layout& layout, Index rows, const Cut&) {
+  const Index few = plan_scratch(layout, smaller(rows, kFewRows), true).size;
+  return larger(few, plan_scratch(layout, rows, false).size) * static_cast<Index>(sizeof(float));
 }
 
 void project(const Layout& layout, const Tile& tile, const Share& share) {

@@ -28,14 +28,18 @@ struct CountLanes<0, Lane...> {
 };
 
 // Vectors of rows that are computed at once, and entries of a tile whose vectors the registers hold beside.
-#if defined(__SSE2__) && !defined(__AVX__)
+// The widest vectors do best alone (at 512 rows 5 to 10% over three of them): the sums of components that
+// follow each other hide their latency, and t and X of 16 rows stay in the nearest cache.
+#if defined(__AVX512F__)
+constexpr int kVectors = 1;
+#elif defined(__SSE2__) && !defined(__AVX__)
 constexpr int kVectors = 2;
 #else
 constexpr int kVectors = 3;
 #endif
-constexpr int kEntries = kRegisters == 32 ? kTile : kHalf;
+constexpr int kEntries = kRegisters == 32 ? kTile : kTile / 2;
 
-// With fewer rows than this, the lanes of a vector are components or entries instead of rows.
+// With so few rows in all, the lanes of a vector are the entries of a tile instead of rows.
 constexpr Index kFewRows = 3;
 
 BLAST_DEPLOY_INLINE void copy(float* to, const float* from, Index count) {
@@ -46,8 +50,8 @@ BLAST_DEPLOY_INLINE void clear(float* values, Index count) {
   memset(values, 0, static_cast<size_t>(count) * sizeof(float));
 }
 
-// The components of one list of a cell, and their weights.
-struct List {
+// Components that touch a tile, and kTile weights of each.
+struct Run {
   const uint16_t* components;
   const float* weights;
   Index count;
@@ -55,44 +59,23 @@ struct List {
 
 // The parts of packed bytes.
 struct Packed {
-  const Index* bundles;
-  const Cell* v_cells;
-  const Cell* u_cells;
+  const Index* firsts;
   const uint16_t* indices;
   const float* weights;
 
   Packed(const Layout& layout, const void* packed) {
     const char* const bytes = static_cast<const char*>(packed);
-    bundles = reinterpret_cast<const Index*>(bytes + layout.bundle_offset);
-    v_cells = reinterpret_cast<const Cell*>(bytes + layout.cell_offset);
-    u_cells = v_cells + layout.v_cells;
+    firsts = reinterpret_cast<const Index*>(bytes + layout.first_offset);
     indices = reinterpret_cast<const uint16_t*>(bytes + layout.index_offset);
     weights = reinterpret_cast<const float*>(bytes + layout.weight_offset);
   }
+
+  // Runs that follow each other, as one.
+  BLAST_DEPLOY_INLINE Run runs(Index first, Index last) const {
+    const Index listing = firsts[first];
+    return {indices + listing, weights + listing * kTile, firsts[last] - listing};
+  }
 };
-
-// The three lists of a cell.
-struct Lists {
-  List whole;
-  List lower;
-  List upper;
-};
-
-BLAST_DEPLOY_INLINE Lists lists_of(const Packed& packed, const Cell& cell, Index whole, Index lower) {
-  const uint16_t* const components = packed.indices + cell.index;
-  const float* const weights = packed.weights + cell.weight;
-  return {{components, weights, cell.whole},
-          {components + cell.whole, weights + whole * kTile, cell.lower},
-          {components + cell.whole + cell.lower, weights + whole * kTile + lower * kHalf, cell.upper}};
-}
-
-BLAST_DEPLOY_INLINE Lists lists_of_v(const Packed& packed, const Cell& cell) {
-  return lists_of(packed, cell, padded(cell.whole), padded(cell.lower));
-}
-
-BLAST_DEPLOY_INLINE Lists lists_of_u(const Packed& packed, const Cell& cell) {
-  return lists_of(packed, cell, cell.whole, cell.lower);
-}
 
 }  // namespace
 }  // namespace blast_deploy::gblr

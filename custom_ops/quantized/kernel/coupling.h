@@ -54,41 +54,41 @@ BLAST_DEPLOY_INLINE void couple_part(const Coupling& coupling, int first, float 
   }
 }
 
-template <int32_t Offset, int Blocks, int Rows>
+template <int Bits, int Blocks, int Rows>
 void couple_rows(const Coupling& coupling) {
   float w[Blocks][Rows][kGroup];
   for (int first = 0; first < kGroup; first += kCoupledVectors * kLanes) couple_part(coupling, first, w);
   for (int i = 0; i < Blocks; ++i) {
-    for (int row = 0; row < Rows; ++row) quantise<Offset>(w[i][row], coupling.w + i * coupling.w_block + row);
+    for (int row = 0; row < Rows; ++row) quantise<Bits>(w[i][row], coupling.w + i * coupling.w_block + row);
   }
 }
 
-template <int32_t Offset, int Blocks, int Rows>
+template <int Bits, int Blocks, int Rows>
 void couple_exactly(Index rows, const Coupling& coupling) {
   if constexpr (Rows > 1) {
-    if (rows < Rows) return couple_exactly<Offset, Blocks, Rows - 1>(rows, coupling);
+    if (rows < Rows) return couple_exactly<Bits, Blocks, Rows - 1>(rows, coupling);
   }
-  couple_rows<Offset, Blocks, Rows>(coupling);
+  couple_rows<Bits, Blocks, Rows>(coupling);
 }
 
-template <int32_t Offset, int Blocks>
+template <int Bits, int Blocks>
 void couple_blocks(Index rows, Coupling coupling) {
   for (Index left = rows; left > 0; left -= kCoupledRows) {
-    couple_exactly<Offset, Blocks, kCoupledRows>(smaller(left, kCoupledRows), coupling);
+    couple_exactly<Bits, Blocks, kCoupledRows>(smaller(left, kCoupledRows), coupling);
     coupling.z += kCoupledRows * kGroup;
     coupling.w += kCoupledRows;
   }
 }
 
 // Couples `blocks` block rows.
-template <int32_t Offset>
+template <int Bits>
 void couple(Index blocks, Index rows, Coupling coupling) {
   for (; blocks >= kCoupledBlocks; blocks -= kCoupledBlocks) {
-    couple_blocks<Offset, kCoupledBlocks>(rows, coupling);
+    couple_blocks<Bits, kCoupledBlocks>(rows, coupling);
     coupling.s += kCoupledBlocks * coupling.blocks_in * kGroup;
     coupling.w += kCoupledBlocks * coupling.w_block;
   }
-  if (blocks > 0) couple_blocks<Offset, 1>(rows, coupling);
+  if (blocks > 0) couple_blocks<Bits, 1>(rows, coupling);
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ void quantise_share(const DenseLayout& layout, const Tile& tile, const Share& sh
   for (Index row = 0; row < tile.rows; ++row) {
     const float* const x =
         static_cast<const float*>(tile.x) + row * layout.sizes.in_features + first * kGroup;
-    quantise_row<kOffset<Bits>>(x, valid, last - first, to + row, tile.rows);
+    quantise_row<Bits>(x, valid, last - first, to + row, tile.rows);
   }
 }
 

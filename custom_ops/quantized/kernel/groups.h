@@ -9,7 +9,7 @@
 namespace blast_deploy::quantized {
 namespace {
 
-// Values x of one group are about quads * scale. `start` takes the offset of stored weights back, so that the
+// Values x of one group are about quads * scale * kHeadroom. `start` takes the offset of stored weights back, so that the
 // sum over start and all products is that of the weights' worth. NaN and infinity make a group NaN.
 struct Group {
   int8_t quads[kQuads * kQuadBytes];
@@ -20,8 +20,14 @@ struct Group {
 constexpr int kGroupVectors = 32 / kLanes;
 constexpr float kSmallestGreatest = 1e-30F;
 
+// At 8 bits a row's scale multiplies the finished sum, which large values would have made infinite before:
+// sums are kept smaller by this power of two, which changes no other bit. With it all floats can be summed in
+// rows of 1024 columns (128 * 1024 / kHeadroom is 1), and the least scale of a group is still a normal number.
+template <int Bits>
+constexpr float kHeadroom = Bits == 8 ? 0x1p17F : 1.0F;
+
 // Quantises 32 values: see QBlastLinear in structures/contract.py.
-template <int32_t Offset>
+template <int Bits>
 BLAST_DEPLOY_INLINE void quantise(const float* values, Group* group) {
   constexpr int32_t kMagnitude = 0x7fffffff;
   constexpr int32_t kInfinity = 0x7f800000;
@@ -49,25 +55,25 @@ BLAST_DEPLOY_INLINE void quantise(const float* values, Group* group) {
   BLAST_DEPLOY_UNROLL
   for (int part = 0; part < kGroupVectors; ++part) {
     integers[part] = rounded(reals[part] * inverse);
-    if constexpr (Offset != 0) sum += integers[part];
+    if constexpr (kOffset<Bits> != 0) sum += integers[part];
   }
   store_quads(group->quads, integers);
-  group->scale = a / 127.0F;
-  group->start = -Offset * (Offset != 0 ? sum_of(sum) : 0);
+  group->scale = a / (127.0F * kHeadroom<Bits>);
+  group->start = -kOffset<Bits> * (kOffset<Bits> != 0 ? sum_of(sum) : 0);
 }
 
 // Quantises `valid` values (at most those of the groups), and zeros up to the last group's end; the groups
 // lie `stride` apart.
-template <int32_t Offset>
+template <int Bits>
 void quantise_row(const float* values, Index valid, Index groups, Group* to, Index stride) {
   Index index = 0;
   for (; index < groups && (index + 1) * 32 <= valid; ++index) {
-    quantise<Offset>(values + index * 32, to + index * stride);
+    quantise<Bits>(values + index * 32, to + index * stride);
   }
   for (; index < groups; ++index) {
     float rest[32] = {};
     for (Index column = index * 32; column < valid; ++column) rest[column - index * 32] = values[column];
-    quantise<Offset>(rest, to + index * stride);
+    quantise<Bits>(rest, to + index * stride);
   }
 }
 

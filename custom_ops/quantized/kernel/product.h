@@ -10,7 +10,7 @@
 namespace blast_deploy::quantized {
 namespace {
 
-// out = (start + sum over groups of quads x weights * their scales) * factor + bias
+// out = (start + sum over groups of quads x weights * their scales) * factor * kHeadroom + bias
 struct Product {
   const Group* left;  // of the first row; rows lie side by side
   Index left_stride;  // from group to group
@@ -141,7 +141,7 @@ BLAST_DEPLOY_INLINE void multiply_rows(const Product& product, Index column) {
   for (int v = 0; v < Vectors; ++v) {
     const Index first = column + v * kLanes;
     if (product.factor != nullptr) {
-      const Reals factor = load<kLanes>(product.factor + first);
+      const Reals factor = load<kLanes>(product.factor + first) * kHeadroom<Bits>;
       const Reals bias = load<kLanes>(product.bias + first);
       BLAST_DEPLOY_UNROLL
       for (int row = 0; row < Rows; ++row) sums[row][v] = sums[row][v] * factor + bias;

@@ -121,7 +121,7 @@ class TileProduct {
       const float* const x = x_ + row * layout_.sizes.in_features;
       for (Index j = 0; j < layout_.sizes.blocks_in; ++j) {
         const Index valid = smaller(q, layout_.sizes.in_features - j * q);
-        quantise_row<kOffset<Bits>>(x + j * q, valid, plan_.x_groups, x_of(j) + row, rows_);
+        quantise_row<Bits>(x + j * q, valid, plan_.x_groups, x_of(j) + row, rows_);
       }
     }
   }
@@ -160,7 +160,7 @@ class TileProduct {
     coupling.z_block = plan_.z_block;
     coupling.w = w_of(first, run) + group * rows_;
     coupling.w_block = plan_.w_block;
-    couple<kOffset<Bits>>(run.last_matrix() - first, rows_, coupling);
+    couple<Bits>(run.last_matrix() - first, rows_, coupling);
   }
 
   void multiply_u(const Run& run) {

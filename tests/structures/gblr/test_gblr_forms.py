@@ -38,9 +38,9 @@ def test_by_hand() -> None:
 
 
 def test_padding_of_the_kernel_by_hand() -> None:
-    # Of 10 entries, halves of tiles are 0-3, 4-7, 8-9: [3, 5) touches two, [9, 1) two, [4, 8) one, and all.
+    # Of 10 entries, tiles are 0-7 and 8-9: [3, 5) touches one, [9, 1) two, [4, 8) one, and the last all.
     starts, widths = np.array([3, 9, 4, 2]), np.array([2, 2, 4, 10])
-    assert kernel_padding(starts, widths, 10) == 8 + 8 + 4 + 12 - 18
+    assert kernel_padding(starts, widths, 10) == 8 + 16 + 8 + 16 - 18
 
 
 def test_in_words() -> None:
