@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     settings = Settings(width=given.width, epochs=given.epochs, images=given.images)
     given.output.mkdir(parents=True, exist_ok=True)
-    runs = sweep(given.keeps, range(given.seeds), settings)
+    runs = sweep(given.keeps, range(1, given.seeds + 1), settings)
     (given.output / "results.json").write_text(json.dumps([asdict(run) for run in runs], indent=1) + "\n")
     draw(runs, given.output / "accuracy.svg")
     print("\n".join(table(runs)))

@@ -32,7 +32,7 @@ class Settings:
         batch: Images of a step.
         learning_rate: The highest, of all parameters but widths and locations.
         weight_decay: Of the same.
-        surplus: How many times the low-rank layer's rank GBLR begins with, components of full width.
+        surplus: Components of full width that GBLR begins with beside as many as the low-rank layer has.
         width_rate: Learning rate of widths.
         location_rate: Learning rate of locations.
         strength: Of the shrinking of widths; it only has to keep up with the falling budget.
@@ -47,10 +47,10 @@ class Settings:
     batch: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    surplus: int = 4
-    width_rate: float = 2e-3
-    location_rate: float = 2e-3
-    strength: float = 5.0
+    surplus: int = 2
+    width_rate: float = 1e-3
+    location_rate: float = 2e-4
+    strength: float = 10.0
     shrinking: float = 0.5
     sigma: tuple[float, float] = (8.0, 100.0)
 
@@ -163,7 +163,7 @@ def layer_maker(method: str, keep: float, settings: Settings) -> Linear:
             return LowRankLinear(n, m, rank)
         if method == "BLAST":
             return bd.BlastLinear(n, m, blocks=BLOCKS, rank=max(1, rank * (m + n) // (m + n + BLOCKS**2)))
-        components = min(settings.surplus * rank, m, n)
+        components = min(rank + settings.surplus, m, n)
         return bd.GaudiGblrLinear(n, m, components=components, sigma=settings.sigma[0])
 
     return make

@@ -15,6 +15,7 @@ from blast_deploy.compression import intervals
 from blast_deploy.compression.finished import FinishedLayers
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.structures.blast.module import BlastLinear
+from blast_deploy.structures.gblr.coverage import intervals_of
 from blast_deploy.structures.gblr.module import GblrLinear
 
 
@@ -35,11 +36,16 @@ def test_a_folder_the_whole_way(tiny_bert_folder: Path, tmp_path: Path) -> None:
         assert layer.parameters == found.matrix().cost.parameters
         assert layer.indices == 4 * found.components
         assert layer.relative_error < 0.9
+        assert layer.intervals == intervals_of(found.matrix())
     bd.export(tmp_path / "out", path=tmp_path / "model.onnx")
     bd.compile(tmp_path / "model.onnx", "cpu-stock", tmp_path / "artifact", shape="batch=1,sequence=4:8")
     verdict = bd.verify(tmp_path / "artifact", layers=True)
     assert (verdict.verdict, verdict.reasons) == ("passed", ())
     assert verdict.compression_loss is not None
+    for place in ("out", "model.onnx", "artifact"):
+        assert [layer.intervals for layer in bd.inspect(tmp_path / place).layers] == [
+            layer.intervals for layer in result.layers
+        ]
 
 
 def test_calibration_brings_outputs_nearer(tiny_bert_folder: Path, tiny_text: Path) -> None:
