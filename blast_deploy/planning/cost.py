@@ -48,7 +48,9 @@ def amounts(form: Form, layer: LinearLayer, rows: int) -> Amounts:
     """Count what one call does; in thousands, because 10^9 a second is 10^3 a microsecond."""
     work = layer.work[form]
     width = numpy_dtype(layer.dtype).itemsize
-    computed_rows = math.ceil(rows / work.rows_at_once) * work.rows_at_once
+    computed_rows = rows
+    if rows > work.single_rows:
+        computed_rows = math.ceil(rows / work.rows_at_once) * work.rows_at_once
     # A vector holds half as many doubles as floats, and 16 bits are computed in float.
     effort = max(1.0, width / _FLOAT_BYTES)
     return Amounts(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blast_deploy.planning.cost import microseconds
-from blast_deploy.planning.layer import LinearLayer, blast_layer
+from blast_deploy.planning.layer import LinearLayer, blast_layer, gblr_layer
 from blast_deploy.planning.planner import plan, uncached_forms
 from blast_deploy.results import Form
 from blast_deploy.targets import Costs, FormCosts, MemoryCosts, load_target, target_names
@@ -102,3 +102,30 @@ def test_a_model_that_fills_the_cache_in_one_form_only_is_planned_so() -> None:
     )
     assert times["kernel"] == pytest.approx(microseconds("kernel", LAYER, 1, costs()), abs=1e-3)
     assert uncached_forms(both[:0], target) == frozenset()
+
+
+def test_gblr_rows_come_one_by_one_and_then_by_eight() -> None:
+    made = costs(values_gigabytes_per_second=1e9)
+    layer = gblr_layer(
+        "l", dtype="float32", out_features=512, in_features=512, components=600, values=(75_000, 75_000)
+    )
+    three, four, eight, nine = (microseconds("kernel", layer, rows, made) for rows in (3, 4, 8, 9))
+    assert three < 0.6 * four
+    assert four == pytest.approx(eight, rel=1e-3)
+    assert nine > 1.7 * eight
+
+
+def test_the_kernels_of_other_structures_have_constants_of_their_own() -> None:
+    slow, quick = (FormCosts(call, 100.0, 50.0) for call in (90.0, 1.0))
+    made = msgspec.structs.replace(costs(), quantized_kernel=slow, gblr_kernel=quick)
+    assert made.of("kernel", "QBlastLinear") == slow
+    assert made.of("kernel", "GblrLinear") == quick
+    assert made.of("kernel", "BlastLinear") == made.kernel
+    assert made.of("dequantised", "QBlastLinear") == made.kernel
+    assert made.of("body", "GblrLinear") == made.body
+
+
+def test_kernels_without_constants_of_their_own_take_those_of_the_first() -> None:
+    assert costs().of("kernel", "GblrLinear") == costs().kernel
+    without = msgspec.structs.replace(costs(), kernel=None, gblr_kernel=costs().dense)
+    assert without.of("kernel", "GblrLinear") is None

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from blast_deploy.calibration.gblr_case import random_matrix
 from blast_deploy.structures.gblr.intervals import IntervalFactor
 from blast_deploy.structures.gblr.matrix import GblrMatrix
 
 SIZES = ((768, 768), (768, 3072), (3072, 768), (384, 1536))
 RATIOS = (0.15, 0.30, 0.43, 0.50)
-_NARROWEST, _WIDEST = 0.1, 0.4
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,9 @@ class Structure:
 
 
 def synthetic(out_features: int, in_features: int, ratio: float) -> Structure:
-    """Intervals anywhere, of widths uniform in 0.1 to 0.4 of their axis."""
-    generator = np.random.default_rng(0)
-    mean = (_NARROWEST + _WIDEST) / 2
-    count = round(ratio * out_features * in_features / (mean * (out_features + in_features)))
-
-    def side(size: int) -> IntervalFactor:
-        widths = (generator.uniform(_NARROWEST, _WIDEST, count) * size).astype(np.int64)
-        values = generator.standard_normal(widths.sum()).astype(np.float32) * np.float32(0.1)
-        return IntervalFactor(values, generator.integers(0, size, count), widths, size)
-
-    return Structure(
-        f"{out_features} x {in_features}, {ratio:.0%}", GblrMatrix(side(out_features), side(in_features))
-    )
+    """Intervals anywhere, as the planner's constants are fitted to."""
+    name = f"{out_features} x {in_features}, {ratio:.0%}"
+    return Structure(name, random_matrix(out_features, in_features, ratio))
 
 
 def learned(path: Path) -> Structure:

@@ -30,6 +30,7 @@ class FormWork:
         flops_per_row: Operations for one row (a multiply-add counts two).
         values_per_row: Values written for one row, intermediate ones and the output.
         rows_at_once: Rows that cost as much together as one of them alone.
+        single_rows: Up to so many rows are computed one by one all the same.
         blocks: Blocks of the outer factors, each of which is a product of its own.
         padding: Zeros that are read, and for each row calculated with, beside the weights.
         values_per_call: Values that are written and read again once a call, however many rows there are.
@@ -42,6 +43,7 @@ class FormWork:
     flops_per_row: int
     values_per_row: int
     rows_at_once: int = 1
+    single_rows: int = 0
     blocks: int = 0
     padding: int = 0
     values_per_call: int = 0
@@ -67,7 +69,7 @@ def work(form: Form, out_features: int, in_features: int, blocks: tuple[int, int
         padding = max(0, _padded_parameters(out_features, in_features, blocks, rank) - weights)
         return FormWork(weights, flops_per_row, out_features, blocks=sum(blocks), padding=padding)
     written = in_features + rank * sum(blocks) + 3 * out_features
-    return FormWork(weights, flops_per_row, written, _ROW_GROUP, sum(blocks))
+    return FormWork(weights, flops_per_row, written, _ROW_GROUP, blocks=sum(blocks))
 
 
 def _padded_parameters(out_features: int, in_features: int, blocks: tuple[int, int], rank: int) -> int:

@@ -19,6 +19,8 @@ LARGEST_COMPONENTS = 65535
 
 _TILE = 8
 """Entries of an axis of which the kernel computes all or none for a component."""
+_SINGLE_ROWS, _ROW_GROUP = 3, 8
+"""Up to 3 rows the kernel's vectors are of entries, and from 4 on of 8 rows or twice as many."""
 _TURNING = 10
 """Operations that turning a value of X or Y from rows to columns, or back, takes as long as."""
 
@@ -62,7 +64,9 @@ def work(
         structured = cost(*values)
         turning = _TURNING * (out_features + in_features)
         flops = structured.flops_per_row + turning
-        return FormWork(structured.parameters, flops, out_features, padding=padding)
+        return FormWork(
+            structured.parameters, flops, out_features, _ROW_GROUP, single_rows=_SINGLE_ROWS, padding=padding
+        )
     # The body of no components has one of zeros, as a product over none is undefined in some runtimes.
     weights = max(components, 1) * (out_features + in_features)
     return FormWork(weights, 2 * weights, max(components, 1) + 2 * out_features, products=2)
