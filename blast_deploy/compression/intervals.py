@@ -4,7 +4,7 @@ The original tool descends by Adam through smooth masks. Here widths and locatio
 throughout. From the singular value decomposition, whose components all cover everything, sweeps let every
 component choose its best interval at a price for each entry, and conjugate gradients adapt the values. The
 price rises until far fewer entries are left than the budget allows, then falls until they grow back to it,
-several XX
+several times over.
 """
 
 from __future__ import annotations
