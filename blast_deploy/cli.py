@@ -13,7 +13,7 @@ from blast_deploy.console.files import check_file, write_file
 from blast_deploy.console.group import CommandGroup
 from blast_deploy.console.progress import track
 from blast_deploy.console.values import parse_blocks
-from blast_deploy.model_files import files_of
+from blast_deploy.model_paths import files_of
 
 FAILED, UNJUDGED = 1, 3
 """Exit codes of verify; doctor uses them too, the second where a calibration could not be judged."""

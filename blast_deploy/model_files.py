@@ -8,9 +8,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from blast_deploy import reference
 from blast_deploy.errors import InvalidInputError, OutputExistsError
-from blast_deploy.passes.save import data_path, save_mapped
+from blast_deploy.model_paths import data_path, files_of, reference_path
+from blast_deploy.passes.save import save_mapped
 from blast_deploy.passes.seal import seal
 from blast_deploy.staging import full_disk_explained, sibling
 
@@ -72,7 +72,7 @@ def check_apart(path: Path, source: Path, graph: ir.Model) -> None:
     weights = (value.const_value for value in graph.graph.initializers.values())
     read = {Path(each.path).resolve() for each in weights if isinstance(each, ir.ExternalTensor)}
     for file in files_of(path):
-        if file.resolve() in {*read, reference.path_for(source).resolve()}:
+        if file.resolve() in {*read, reference_path(source).resolve()}:
             raise InvalidInputError(
                 f"the output would replace {file}, which {source} is read from; choose another output"
             )
@@ -121,8 +121,3 @@ def _replace(staged: Path, path: Path, aside: Path) -> None:
             elif file not in before:
                 file.unlink(missing_ok=True)
         raise
-
-
-def files_of(path: Path) -> tuple[Path, Path, Path]:
-    """Where a model's external weights, its reference and the model itself lie, if it has them."""
-    return data_path(path), reference.path_for(path), path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from blast_deploy import reference
 from blast_deploy.model_files import check_apart, check_output, model_bytes, staged_files, write_model
+from blast_deploy.model_paths import reference_path
 from blast_deploy.portable import read_portable
 from blast_deploy.quantization import RANDOM_ROWS, Settings, entering_rows, quantize_model, random_rows
 from blast_deploy.reference import Reference, Sample
@@ -63,7 +64,7 @@ def quantize(
     steps = _Steps(len(portable.layers) + 2, progress)
     steps.next("run the samples")
     own = None if samples is None else read_inputs(Path(samples))
-    beside = reference.path_for(portable.path).is_file()
+    beside = reference_path(portable.path).is_file()
     kept: tuple[Sample, ...] = ()
     if beside or samples is not None:
         # A reference that is there judges; inputs that the user brings are for choosing by.
@@ -77,10 +78,10 @@ def quantize(
     with staged_files(path, force) as staged:
         write_model(portable.graph, staged)
         if kept:
-            reference.save(Reference(reference.sha256(staged), kept), reference.path_for(staged))
+            reference.save(Reference(reference.sha256(staged), kept), reference_path(staged))
     return QuantizationResult(
         path=path,
-        reference=reference.path_for(path) if kept else None,
+        reference=reference_path(path) if kept else None,
         precision=precision,
         activation=activation,
         max_error=settings.budget,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from blast_deploy import reference
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.model_paths import reference_path
 from blast_deploy.passes.promote import evaluate_float64
 from blast_deploy.portable import PortableModel
 from blast_deploy.reference import Sample
@@ -31,7 +32,7 @@ def gather_samples(model: PortableModel, own_inputs: str | Path | None) -> tuple
     Raises:
         InvalidInputError: If there is neither, or one of them does not fit the model.
     """
-    beside = reference.path_for(model.path)
+    beside = reference_path(model.path)
     samples: tuple[Sample, ...] = ()
     if beside.is_file():
         samples = reference.load(beside, model.sha256).samples

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from blast_deploy import reference
+from blast_deploy.model_paths import reference_path
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.structures.contract import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET
 from blast_deploy.structures.gblr.intervals import IntervalFactor
@@ -170,7 +171,7 @@ class Chain:
         width, dtype = self.matrices[0].in_features, self.biases[0].dtype
         rows = [random.standard_normal((*shape, width)).astype(dtype) for shape in shapes]
         samples = tuple(Sample({"x": x}, {"y": self.forward(x)}) for x in rows)
-        reference.save(Reference(reference.sha256(path), samples), reference.path_for(path))
+        reference.save(Reference(reference.sha256(path), samples), reference_path(path))
         return path
 
 

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from blast_deploy import reference
 from blast_deploy.element_types import numpy_dtype
+from blast_deploy.model_paths import reference_path
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.structures.blast import operator
 from blast_deploy.structures.blast.matrix import BlastMatrix
@@ -166,7 +167,7 @@ def write_portable(
     for sample in samples:
         y = forward(layers, sample["x"])
         made.append(Sample(sample, {"y": y}, {"y": y * 1.25} if dense else None))
-    reference.save(Reference(reference.sha256(path), tuple(made)), reference.path_for(path))
+    reference.save(Reference(reference.sha256(path), tuple(made)), reference_path(path))
     return path
 
 

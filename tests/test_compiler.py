@@ -24,6 +24,7 @@ import blast_deploy as bd
 from blast_deploy import reference
 from blast_deploy.artifact import open_artifact
 from blast_deploy.errors import InvalidInputError, OutputExistsError, UnsupportedMachineError
+from blast_deploy.model_paths import reference_path
 from blast_deploy.reference import Reference, Sample
 
 FORMS = ("kernel", "body", "dense")
@@ -237,7 +238,7 @@ def test_a_reference_that_is_not_finite_is_refused(tmp_path: Path, value: float)
     layers = random_layers()
     source = write_portable(tmp_path, layers)
     sample = Sample(inputs(layers, 1, 2), {"y": np.full((1, 2, 23), value)})
-    reference.save(Reference(reference.sha256(source), (sample,)), reference.path_for(source))
+    reference.save(Reference(reference.sha256(source), (sample,)), reference_path(source))
     with pytest.raises(InvalidInputError, match="not finite in float64"):
         bd.compile(source, "cpu-stock", tmp_path / "artifact")
 
@@ -344,11 +345,11 @@ def test_a_model_that_gives_nan_is_refused(tmp_path: Path, quantised: bool) -> N
     if quantised:
         bd.quantize(source, tmp_path / "quantised.onnx", max_error=0.5)
         source = tmp_path / "quantised.onnx"
-    model, samples = onnx.load(source), reference.load(reference.path_for(source)).samples
+    model, samples = onnx.load(source), reference.load(reference_path(source)).samples
     bias = next(each for each in model.graph.initializer if each.name == "block.1.bias")
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(23, np.nan, np.float32), bias.name))
     onnx.save(model, source)
-    reference.save(Reference(reference.sha256(source), samples), reference.path_for(source))
+    reference.save(Reference(reference.sha256(source), samples), reference_path(source))
     with pytest.raises(InvalidInputError, match="output y holds NaN or infinity in plain ONNX Runtime"):
         bd.compile(source, "cpu-stock", tmp_path / "artifact")
     assert not (tmp_path / "artifact").exists()

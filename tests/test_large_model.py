@@ -23,7 +23,7 @@ from typing import Any
 import large_model_stage
 import pytest
 
-from blast_deploy.passes.save import data_path
+from blast_deploy.model_paths import data_path
 
 WIDTH = 8192
 MOST = 1.5

@@ -45,7 +45,17 @@ LAYERS = (
     ),
     ("structures",),
     (
-        *("native", "_native", "reference", "results", "staging", "temporary", "exchange", "locks"),
+        *(
+            "native",
+            "_native",
+            "model_paths",
+            "reference",
+            "results",
+            "staging",
+            "temporary",
+            "exchange",
+            "locks",
+        ),
         *("errors", "element_types"),
     ),
 )

@@ -25,6 +25,7 @@ import blast_deploy as bd
 from blast_deploy import model_files, reference
 from blast_deploy.artifact import open_artifact
 from blast_deploy.errors import InvalidInputError, OutputExistsError
+from blast_deploy.model_paths import reference_path
 from blast_deploy.portable import read_portable
 
 SIZES = (LayerSizes(37, 70, (3, 2), 24), LayerSizes(23, 37, (2, 5), 17))
@@ -57,7 +58,7 @@ def test_every_error_is_that_of_the_rows_that_really_enter(
     result = bd.quantize(portable, output, precision=precision, activation=activation, max_error=0.5)
     assert [layer.name for layer in result.layers] == ["block.0", "block.1"]
     assert {layer.bits for layer in result.layers} == {8 if precision == "int8" else 4}
-    samples = [sample.inputs["x"] for sample in reference.load(reference.path_for(portable)).samples]
+    samples = [sample.inputs["x"] for sample in reference.load(reference_path(portable)).samples]
     entering = np.concatenate([x.reshape(-1, 70) for x in samples])
     for told, found, layer in zip(result.layers, read_portable(output).layers, layers, strict=True):
         assert told.error == pytest.approx(error_of(found, layer, entering, activation), rel=1e-3)
@@ -80,7 +81,7 @@ def test_the_file_runs_in_stock_runtime_and_the_reference_goes_along(
     assert 1e-4 < np.sqrt(np.mean((y - exact) ** 2) / np.mean(exact**2)) < 0.03
     assert result.reference is not None
     kept = reference.load(result.reference, reference.sha256(output)).samples
-    before = reference.load(reference.path_for(portable)).samples
+    before = reference.load(reference_path(portable)).samples
     assert len(kept) == len(before)
     for one, other in zip(kept, before, strict=True):
         np.testing.assert_array_equal(one.outputs["y"], other.outputs["y"])
@@ -108,18 +109,18 @@ def test_no_layer_within_the_budget_is_an_error_and_writes_nothing(portable: Pat
 
 
 def test_without_samples_random_rows_judge(portable: Path) -> None:
-    reference.path_for(portable).unlink()
+    reference_path(portable).unlink()
     result = bd.quantize(portable, portable.parent / "quantised.onnx")
     assert result.reference is None
     assert result.judged_on.startswith("random rows")
-    assert not reference.path_for(result.path).exists()
+    assert not reference_path(result.path).exists()
     assert all(layer.error is not None and layer.error < 0.025 for layer in result.layers)
 
 
 def test_own_samples_judge_where_there_is_no_reference(
     portable: Path, layers: tuple[Layer, ...], tmp_path: Path
 ) -> None:
-    reference.path_for(portable).unlink()
+    reference_path(portable).unlink()
     np.savez(tmp_path / "own.npz", **inputs(layers, 3, 4))
     result = bd.quantize(portable, tmp_path / "quantised.onnx", samples=tmp_path / "own.npz")
     assert result.judged_on == "the samples given"
@@ -207,8 +208,8 @@ def test_external_weights_are_read_and_written(
 ) -> None:
     proto = onnx.load(portable)
     onnx.save(proto, portable, save_as_external_data=True, location="model.onnx.data", size_threshold=0)
-    samples = reference.load(reference.path_for(portable)).samples
-    reference.save(reference.Reference(reference.sha256(portable), samples), reference.path_for(portable))
+    samples = reference.load(reference_path(portable)).samples
+    reference.save(reference.Reference(reference.sha256(portable), samples), reference_path(portable))
     embedded = bd.quantize(portable, portable.parent / "embedded.onnx")
     monkeypatch.setattr(model_files, "EMBEDDED_LIMIT", 1000)
     external = bd.quantize(portable, portable.parent / "external.onnx")
@@ -270,8 +271,8 @@ def test_scales_that_the_kernel_cannot_keep_leave_the_body(portable: Path) -> No
     assert scale.const_value is not None
     scale.const_value = ir.Tensor(scale.const_value.numpy() * np.float32(1.001), name=scale.name)
     ir.save(model, output)
-    samples = reference.load(reference.path_for(output)).samples
-    reference.save(reference.Reference(reference.sha256(output), samples), reference.path_for(output))
+    samples = reference.load(reference_path(output)).samples
+    reference.save(reference.Reference(reference.sha256(output), samples), reference_path(output))
     plan = bd.compile(output, forcing("kernel"), portable.parent / "artifact").plan
     assert [layer.form for layer in plan.layers] == ["body", "kernel"]
     assert bd.verify(portable.parent / "artifact", layers=True).verdict == "passed"

@@ -14,9 +14,10 @@ from portable_models import LayerSizes, forcing, inputs, random_layers, write_po
 from typer.testing import CliRunner
 
 import blast_deploy as bd
-from blast_deploy import model_files, reference
+from blast_deploy import model_files
 from blast_deploy.cli import app
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.model_paths import reference_path
 from blast_deploy.portable import read_portable
 from blast_deploy.quantization import Settings, quantize_model, random_rows
 
@@ -52,7 +53,7 @@ def strange(value: float) -> Any:
 )
 def test_samples_that_cannot_be_used(portable: Path, samples: Any, words: str, beside: bool) -> None:
     if not beside:
-        reference.path_for(portable).unlink()
+        reference_path(portable).unlink()
     np.savez(portable.parent / "own.npz", **samples)
     before = contents(portable.parent)
     with pytest.raises(InvalidInputError, match=words):
@@ -66,7 +67,7 @@ def test_a_layer_of_nan_is_named(portable: Path) -> None:
         if tensor.name == "block.1.S":
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.nan, tensor.name))
     onnx.save(model, portable)
-    reference.path_for(portable).unlink()
+    reference_path(portable).unlink()
     with pytest.raises(InvalidInputError, match=r"layer 'block.1' cannot be quantised: S holds NaN"):
         bd.quantize(portable, portable.parent / "quantised.onnx")
 
@@ -91,7 +92,7 @@ def test_other_structures_stay(portable: Path) -> None:
     model.graph.initializer.extend(gblr_models.initializers("block.1", matrix, LAYERS[1].bias))
     model.functions.append(gblr_models.function_proto())
     onnx.save(model, portable)
-    reference.path_for(portable).unlink()
+    reference_path(portable).unlink()
     np.savez(portable.parent / "own.npz", **inputs(LAYERS, 3, 4))
     output = portable.parent / "quantised.onnx"
     result = bd.quantize(portable, output, samples=portable.parent / "own.npz")

@@ -10,6 +10,7 @@ import pytest
 
 from blast_deploy import reference
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.model_paths import reference_path
 from blast_deploy.reference import Reference, Sample
 
 
@@ -64,8 +65,15 @@ def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None
 def test_an_array_file_is_no_archive(tmp_path: Path) -> None:
     """NumPy reads .npy files whatever they are called, and gives another type for them."""
     np.save((tmp_path / "r.npz").open("wb"), np.zeros(3))
-    with pytest.raises(ValueError, match="one array without a name"):
+    with pytest.raises(ValueError, match=r"it is no \.npz file"):
         reference.read_arrays(tmp_path / "r.npz")
+
+
+def test_nobody_is_told_to_unpickle(tmp_path: Path) -> None:
+    (tmp_path / "r.npz").write_bytes(b"neither an archive nor an array")
+    with pytest.raises(ValueError, match=r"it is no \.npz file") as caught:
+        reference.read_arrays(tmp_path / "r.npz")
+    assert "pickle" not in str(caught.value)
     with pytest.raises(InvalidInputError, match="no readable reference"):
         reference.load(tmp_path / "r.npz")
 
@@ -100,4 +108,4 @@ def test_sha256_and_place(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"abc")
     assert reference.sha256(path) == hashlib.sha256(b"abc").hexdigest()
-    assert reference.path_for(path) == tmp_path / "model.reference.npz"
+    assert reference_path(path) == tmp_path / "model.reference.npz"

@@ -15,6 +15,7 @@ from blast_deploy import reference, runner
 from blast_deploy.artifact import Artifact, open_artifact
 from blast_deploy.bench.baselines import StockOnnxRuntime, model_files
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.model_paths import reference_path
 from blast_deploy.reference import Arrays, Sample
 from blast_deploy.results import TensorSpec
 
@@ -79,7 +80,7 @@ class Source:
         """The reference samples that belong to it; none where there are none."""
         if self.artifact is not None:
             return reference.load(self.artifact.samples).samples
-        beside = reference.path_for(self.path)
+        beside = reference_path(self.path)
         return reference.load(beside).samples if beside.is_file() else ()
 
 

@@ -20,6 +20,7 @@ from blast_deploy.exporter.source import Source, from_family, from_folder, from_
 from blast_deploy.exporter.translate import translate
 from blast_deploy.exporter.truth import float64_outputs
 from blast_deploy.model_files import check_output, model_bytes, staged_files, write_model
+from blast_deploy.model_paths import reference_path
 from blast_deploy.passes.structured import structured_layers
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.results import ExportResult, TensorSpec
@@ -127,12 +128,12 @@ def _export(source: Source, path: Path, *, dense: bool, force: bool, steps: _Ste
         check_file(staged)
         steps.next()
         recorded = _record(source, module, outputs)
-        reference.save(Reference(reference.sha256(staged), recorded), reference.path_for(staged))
+        reference.save(Reference(reference.sha256(staged), recorded), reference_path(staged))
         steps.next()
         check_outputs(staged, outputs, recorded, _coarsest_epsilon(model))
     return ExportResult(
         path=path,
-        reference=reference.path_for(path),
+        reference=reference_path(path),
         opset=model.opset_imports[""],
         ir_version=model.ir_version,
         bytes=model_bytes(path),

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from blast_deploy.model_paths import data_path
+
 PAGE = 4096
 """Bytes; weights of at least this size go to the external file, each at a multiple of it."""
-
-
-def data_path(path: Path) -> Path:
-    """Where the external weights of a model file lie: ``model.onnx`` has ``model.onnx.data`` beside it."""
-    return path.with_name(f"{path.name}.data")
 
 
 def save_mapped(model: ir.Model, path: Path) -> tuple[Path, ...]:

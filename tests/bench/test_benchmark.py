@@ -12,6 +12,7 @@ from onnx_models import scale_model
 from blast_deploy import reference
 from blast_deploy.bench.benchmark import benchmark
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.model_paths import reference_path
 from blast_deploy.results import to_json
 
 
@@ -51,7 +52,7 @@ def test_everything_is_recorded(tmp_path: Path) -> None:
 def test_shapes_come_from_the_reference_beside_the_model(tmp_path: Path) -> None:
     model = scale_model(tmp_path / "a.onnx")
     sample = reference.Sample({"x": np.ones((3, 4), np.float32)}, {"y": np.ones((3, 4))})
-    reference.save(reference.Reference("x", (sample,)), reference.path_for(model))
+    reference.save(reference.Reference("x", (sample,)), reference_path(model))
     result = benchmark(model, rounds=10, threads=2)
     assert [item.shape for item in result.contenders] == [{"rows": 3}]
     assert result.clock == "wall time"

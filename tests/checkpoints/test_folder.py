@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from blast_deploy import reference
 from blast_deploy.checkpoints.folder import dense_reference, load, save
 from blast_deploy.errors import InvalidInputError, OutputExistsError
+from blast_deploy.model_paths import reference_path
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.structures.blast.module import BlastLinear, replace_linear
 
@@ -116,7 +116,7 @@ def test_dense_reference_comes_back(tiny_bert_folder: Path, tmp_path: Path) -> N
     assert found.model_sha256 == "ab" * 32
     assert np.array_equal(found.samples[0].outputs["last_hidden_state"], np.ones((1, 2, 3)))
     assert dense_reference(tiny_bert_folder) is None
-    assert reference.path_for(tmp_path / "dense.onnx") == tmp_path / "dense.reference.npz"
+    assert reference_path(tmp_path / "dense.onnx") == tmp_path / "dense.reference.npz"
 
 
 def test_tensors_that_share_memory_are_stored(tmp_path: Path) -> None:

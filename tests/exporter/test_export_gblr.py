@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import blast_deploy as bd
 from blast_deploy import reference
+from blast_deploy.model_paths import reference_path
 from blast_deploy.passes.load import load_model
 from blast_deploy.passes.structured import structured_layers
 from blast_deploy.structures.blast.module import BlastLinear
@@ -75,7 +76,7 @@ def test_the_reference_is_the_frozen_layer_in_float64(tmp_path: Path) -> None:
     torch.manual_seed(0)
     layer, x, path = GaudiGblrLinear(13, 11, sigma=5.0), torch.randn(6, 13), tmp_path / "model.onnx"
     bd.export(layer, x, path)
-    (sample,) = reference.load(reference.path_for(path)).samples
+    (sample,) = reference.load(reference_path(path)).samples
     truth = layer.matrix().apply(x.numpy(), np.zeros(11))
     (found,) = sample.outputs.values()
     np.testing.assert_allclose(found, truth, rtol=1e-12, atol=1e-12)

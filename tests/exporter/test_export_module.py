@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import blast_deploy as bd
 from blast_deploy import model_files, reference
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.model_paths import data_path
 from blast_deploy.passes.load import load_model
-from blast_deploy.passes.save import data_path
 from blast_deploy.passes.structured import structured_layers
 from blast_deploy.results import ExportResult
 from blast_deploy.structures.blast.module import BlastLinear

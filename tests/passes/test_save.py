@@ -13,11 +13,12 @@ import onnxruntime
 import pytest
 from portable_models import LayerSizes, chain, random_layers
 
+from blast_deploy.model_paths import data_path
 from blast_deploy.native import Library
 from blast_deploy.passes.densify import Densify
 from blast_deploy.passes.load import load_model
 from blast_deploy.passes.pack_blast import PackBlast
-from blast_deploy.passes.save import PAGE, data_path, save_mapped
+from blast_deploy.passes.save import PAGE, save_mapped
 from blast_deploy.passes.structured import structured_layers
 from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.blast.operator import function_proto

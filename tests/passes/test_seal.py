@@ -10,8 +10,9 @@ from portable_models import LayerSizes, chain, random_layers
 
 from blast_deploy import reference
 from blast_deploy.errors import InvalidInputError
+from blast_deploy.model_paths import data_path
 from blast_deploy.passes.load import load_model
-from blast_deploy.passes.save import data_path, save_mapped
+from blast_deploy.passes.save import save_mapped
 from blast_deploy.passes.seal import break_seal, seal
 
 

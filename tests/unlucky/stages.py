@@ -14,6 +14,7 @@ from portable_models import random_layers, write_portable
 import blast_deploy as bd
 from blast_deploy import reference
 from blast_deploy.artifact import hash_faults, open_artifact
+from blast_deploy.model_paths import reference_path
 from blast_deploy.portable import read_portable
 from blast_deploy.results import to_json
 
@@ -54,7 +55,7 @@ def command(script: str = "from blast_deploy.cli import main; main()") -> list[s
 
 def _check_model(path: Path) -> None:
     model = read_portable(path)
-    assert reference.load(reference.path_for(path), model.sha256).samples
+    assert reference.load(reference_path(path), model.sha256).samples
 
 
 def _check_artifact(path: Path) -> None:

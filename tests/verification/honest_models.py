@@ -14,6 +14,7 @@ from portable_models import Layer, LayerSizes, portable, random_layers
 
 from blast_deploy import reference
 from blast_deploy.element_types import ONNX_NUMBERS, epsilon, numpy_dtype
+from blast_deploy.model_paths import reference_path
 from blast_deploy.reference import Reference, Sample
 from blast_deploy.structures.blast.matrix import BlastMatrix
 from blast_deploy.structures.contract import DOMAIN
@@ -70,7 +71,7 @@ def write(model: HonestModel, folder: Path) -> Path:
     path = folder / "model.onnx"
     onnx.save(_graph(model), path)
     samples = tuple(Sample({"x": x}, {"y": forward(model, x)}) for x in model.samples)
-    reference.save(Reference(reference.sha256(path), samples), reference.path_for(path))
+    reference.save(Reference(reference.sha256(path), samples), reference_path(path))
     return path
 
 

@@ -20,6 +20,7 @@ from blast_deploy import artifact as artifacts
 from blast_deploy import reference
 from blast_deploy.artifact import read_artifact
 from blast_deploy.factors import load_factors
+from blast_deploy.model_paths import reference_path
 from blast_deploy.native import Library
 from blast_deploy.passes.save import save_mapped
 from blast_deploy.reference import Reference, Sample
@@ -119,7 +120,7 @@ def write_two_inputs(folder: Path, *, equal: bool = False) -> Path:
     b = a if equal else b
     y = layers[0].matrix.apply(a, layers[0].bias) + np.tanh(layers[1].matrix.apply(b, layers[1].bias))
     made = Reference(reference.sha256(folder / "model.onnx"), (Sample({"a": a, "b": b}, {"y": y}),))
-    reference.save(made, reference.path_for(folder / "model.onnx"))
+    reference.save(made, reference_path(folder / "model.onnx"))
     return folder / "model.onnx"
 
 

@@ -13,7 +13,6 @@ namespace {
 using Index = int64_t;
 
 constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(float));
-using Floats = Vector<float, kLanes>;
 
 // The numbers from 0 on, to name lanes with.
 template <int... Lane>

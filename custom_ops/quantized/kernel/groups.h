@@ -9,8 +9,9 @@
 namespace blast_deploy::quantized {
 namespace {
 
-// Values x of one group are about quads * scale * kHeadroom. `start` takes the offset of stored weights back, so that the
-// sum over start and all products is that of the weights' worth. NaN and infinity make a group NaN.
+// Values x of one group are about quads * scale * kHeadroom. `start` takes the offset of stored weights back,
+// so that the sum over start and all products is that of the weights' worth. NaN and infinity make a group
+// NaN.
 struct Group {
   int8_t quads[kQuads * kQuadBytes];
   float scale;
@@ -22,7 +23,8 @@ constexpr float kSmallestGreatest = 1e-30F;
 
 // At 8 bits a row's scale multiplies the finished sum, which large values would have made infinite before:
 // sums are kept smaller by this power of two, which changes no other bit. With it all floats can be summed in
-// rows of 1024 columns (128 * 1024 / kHeadroom is 1), and the least scale of a group is still a normal number.
+// rows of 1024 columns (128 * 1024 / kHeadroom is 1), and the least scale of a group is still a normal
+// number.
 template <int Bits>
 constexpr float kHeadroom = Bits == 8 ? 0x1p17F : 1.0F;
 
