@@ -1,7 +1,8 @@
 """How far a tensor is from float64 truth, and how far it may be.
 
 The bound is derived, not chosen: four times the error that the standard-operator body itself makes at the
-model's dtype on the same inputs, and never below eight units of that dtype's precision.
+model's dtype on the same inputs, and never below eight units of that dtype's precision, or below what a sum
+of so many numbers probably errs in any order.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def worst(deviations: Iterable[Deviation]) -> Deviation:
     )
 
 
-def tolerance(body: Deviation, dtype: str, *, quantised: bool = False) -> Tolerance:
+def tolerance(body: Deviation, dtype: str, *, quantised: bool = False, additions: int = 0) -> Tolerance:
     """Derive the bound from the body's own deviation.
 
     Args:
@@ -87,15 +88,19 @@ def tolerance(body: Deviation, dtype: str, *, quantised: bool = False) -> Tolera
             lose, so they may deviate only where the body does.
         quantised: Whether the tensor is an output of a model with quantised layers, judged by what the model
             gives without.
+        additions: The most that can follow each other on the way to one value: they probably err by the
+            square root of their number, in halves of a unit (Higham and Mary, SIAM J. Sci. Comput. 41(5),
+            2019). The body's own sums may by chance err much less at the one value that is largest.
     """
-    floor = EPSILON_FACTOR * epsilon(dtype)
+    units = max(EPSILON_FACTOR, math.sqrt(additions) / 2)
+    floor = units * epsilon(dtype)
     factor = QUANTISED_FACTOR if quantised else BODY_FACTOR
     return Tolerance(
         rms=max(factor * body.rms, floor),
         max=max(factor * body.max, floor),
         body=body,
         derivation=f"max({factor} x the function body's own error in plain ONNX Runtime "
-        f"(rms {body.rms:.2e}, max {body.max:.2e}), {EPSILON_FACTOR} x eps of {dtype} ({floor:.2e}))",
+        f"(rms {body.rms:.2e}, max {body.max:.2e}), {units:.3g} x eps of {dtype} ({floor:.2e}))",
     )
 
 

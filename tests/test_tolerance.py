@@ -62,3 +62,22 @@ def test_quantised_models_may_err_twice_what_their_body_does() -> None:
     assert (bound.rms, bound.max) == (0.02, 0.06)
     assert tolerance_fault(bound, "float32", quantised=True) is None
     assert "its derivation gives" in (tolerance_fault(bound, "float32") or "")
+
+
+def test_long_sums_may_err_by_the_root_of_their_additions() -> None:
+    body = Deviation(0.0, 0.0)
+    assert tolerance(body, "float32", additions=200).max == tolerance(body, "float32").max
+    bound = tolerance(body, "float32", additions=1600)
+    assert bound.max == bound.rms == 20 * np.finfo(np.float32).eps
+    assert "20 x eps of float32" in bound.derivation
+
+
+def test_sums_in_the_worst_order_stay_within_the_bound() -> None:
+    """One after another, the largest first, in float32: 700 numbers, 2000 sums."""
+    random = np.random.default_rng(0)
+    terms = random.standard_normal((700, 2000)) * np.geomspace(1, 1e-3, 700)[:, None]
+    found = np.zeros(2000, np.float32)
+    for row in terms.astype(np.float32):
+        found = found + row
+    truth = terms.astype(np.float32).astype(np.float64).sum(axis=0)
+    assert deviation(found, truth).max <= tolerance(Deviation(0.0, 0.0), "float32", additions=700).max

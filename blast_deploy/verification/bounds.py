@@ -14,6 +14,7 @@ from blast_deploy.factors import LayerFactors, quantises_activations
 from blast_deploy.passes.single_layer import single_layer_model
 from blast_deploy.results import Epilogue
 from blast_deploy.stock import nearby, run_stock
+from blast_deploy.structures.contract import GBLR_LINEAR, Q_BLAST_LINEAR
 from blast_deploy.tolerance import BODY_FACTOR, Tolerance, deviation, tolerance, worst
 from blast_deploy.verification.flips import flip_allowance
 
@@ -53,11 +54,19 @@ def layer_tolerance(
     found = [body["Y"] for body in run_stock(serialised, nearby(inputs))]
     if dtype == "bfloat16":
         found = [y.astype(numpy_dtype(dtype)).astype(np.float32) for y in found]
-    own = tolerance(worst(deviation(y, truth) for y in found), dtype)
+    own = tolerance(worst(deviation(y, truth) for y in found), dtype, additions=_additions(layer))
     if not quantises_activations(layer):
         return own
     moved = _moved_by_flips(layer, rows, Epilogue((epilogue or Epilogue()).activation))
     return _with_flips(own, moved, truth)
+
+
+def _additions(layer: LayerFactors) -> int:
+    """The most additions on the way to one output: over columns, then components, or blocks and ranks."""
+    if layer.operator == GBLR_LINEAR.name:
+        return layer.in_features + len(layer.tensors["u_start"])
+    right = layer.tensors["Vq" if layer.operator == Q_BLAST_LINEAR.name else "V"]
+    return layer.in_features + len(right) + int(right.shape[1])
 
 
 def loose_tolerance(truth: NDArray[Any], loose_truth: NDArray[Any], dtype: str) -> Tolerance:

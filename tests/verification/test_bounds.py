@@ -16,6 +16,7 @@ from blast_deploy.artifact import LayerRecord
 from blast_deploy.factors import LayerFactors, save_factors
 from blast_deploy.runner import Tap
 from blast_deploy.stock import NEARBY, nearby
+from blast_deploy.structures.gblr.intervals import IntervalFactor
 from blast_deploy.tolerance import deviation, tolerance
 from blast_deploy.verification.bounds import layer_tolerance
 from blast_deploy.verification.layers import compare_layers
@@ -39,6 +40,22 @@ def test_the_bound_is_four_times_the_bodys_error_or_eight_eps(dtype: str) -> Non
     eps = np.finfo(dtype).eps
     assert 0.02 * eps < bound.body.rms < 10 * eps
     assert bound == tolerance(bound.body, dtype)
+
+
+def test_many_components_may_be_added_in_any_order() -> None:
+    count = 3000
+    factor = IntervalFactor(
+        np.zeros(count, np.float32), np.zeros(count, np.int64), np.ones(count, np.int64), 96
+    )
+    tensors = {
+        f"{side}{part}": values
+        for side in "uv"
+        for part, values in (("", factor.values), ("_start", factor.starts), ("_width", factor.widths))
+    }
+    layer = LayerFactors("l", "GblrLinear", 96, 96, {**tensors, "bias": np.zeros(96, np.float32)})
+    bound = layer_tolerance(layer, rows("float32"), np.zeros((20, 96)), "float32")
+    assert bound == tolerance(bound.body, "float32", additions=96 + count)
+    assert bound.max == pytest.approx(0.5 * (96 + count) ** 0.5 * np.finfo(np.float32).eps)
 
 
 def test_a_bfloat16_layer_is_bound_by_the_float32_body_rounded() -> None:
