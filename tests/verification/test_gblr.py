@@ -23,12 +23,14 @@ RAN = {"body": "function body", "dense": "MatMul", "kernel": "GblrLinearPacked"}
 
 
 def target(form: str) -> Target:
-    """The body is costed as two dense products: only calls that cost nothing choose it for small layers."""
+    """The body is costed as two dense products: only calls and values that cost nothing choose it here."""
     if form == "kernel":
         return forcing("kernel", "cpu-native")
     if form == "dense":
         return forcing("dense", "cpu-stock")
-    free = msgspec.structs.replace(load_target("cpu-stock").costs.dense, call_microseconds=1e-6)
+    free = msgspec.structs.replace(
+        load_target("cpu-stock").costs.dense, call_microseconds=1e-6, values_gigabytes_per_second=1e9
+    )
     costs = msgspec.structs.replace(load_target("cpu-stock").costs, dense=free)
     return msgspec.structs.replace(load_target("cpu-stock"), costs=costs)
 
