@@ -1,8 +1,8 @@
 """How far a tensor is from float64 truth, and how far it may be.
 
 The bound is derived, not chosen: four times the error that the standard-operator body itself makes at the
-model's dtype on the same inputs, and never below eight units of that dtype's precision, or below what a sum
-of so many numbers probably errs in any order.
+model's dtype on the same inputs, and never below eight units of that dtype's precision. The largest error
+alone may also be what a sum of so many numbers probably errs in any order.
 """
 
 from __future__ import annotations
@@ -90,17 +90,19 @@ def tolerance(body: Deviation, dtype: str, *, quantised: bool = False, additions
             gives without.
         additions: The most that can follow each other on the way to one value: they probably err by the
             square root of their number, in halves of a unit (Higham and Mary, SIAM J. Sci. Comput. 41(5),
-            2019). The body's own sums may by chance err much less at the one value that is largest.
+            2019), which is float32's for types of 16 bits: kernels add those in float32. The body's own sums
+            may by chance err much less at the one value that is largest.
     """
-    units = max(EPSILON_FACTOR, math.sqrt(additions) / 2)
-    floor = units * epsilon(dtype)
+    floor = EPSILON_FACTOR * epsilon(dtype)
+    adding = math.sqrt(additions) / 2 * min(epsilon(dtype), epsilon("float32"))
     factor = QUANTISED_FACTOR if quantised else BODY_FACTOR
     return Tolerance(
         rms=max(factor * body.rms, floor),
-        max=max(factor * body.max, floor),
+        max=max(factor * body.max, floor, adding),
         body=body,
         derivation=f"max({factor} x the function body's own error in plain ONNX Runtime "
-        f"(rms {body.rms:.2e}, max {body.max:.2e}), {units:.3g} x eps of {dtype} ({floor:.2e}))",
+        f"(rms {body.rms:.2e}, max {body.max:.2e}), {EPSILON_FACTOR} x eps of {dtype} ({floor:.2e}))"
+        + (f", and max {adding:.2e} for {additions} additions" if adding > floor else ""),
     )
 
 

@@ -64,12 +64,20 @@ def test_quantised_models_may_err_twice_what_their_body_does() -> None:
     assert "its derivation gives" in (tolerance_fault(bound, "float32") or "")
 
 
-def test_long_sums_may_err_by_the_root_of_their_additions() -> None:
-    body = Deviation(0.0, 0.0)
-    assert tolerance(body, "float32", additions=200).max == tolerance(body, "float32").max
+def test_the_largest_error_of_long_sums_may_grow_by_the_root_of_their_additions() -> None:
+    body, eps = Deviation(0.0, 0.0), float(np.finfo(np.float32).eps)
+    assert tolerance(body, "float32", additions=256) == tolerance(body, "float32")
     bound = tolerance(body, "float32", additions=1600)
-    assert bound.max == bound.rms == 20 * np.finfo(np.float32).eps
-    assert "20 x eps of float32" in bound.derivation
+    assert (bound.rms, bound.max) == (8 * eps, 20 * eps)
+    assert bound.derivation.endswith(f"and max {20 * eps:.2e} for 1600 additions")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_sixteen_bits_are_added_in_float32(dtype: str) -> None:
+    """In units of their own, 5000 additions would let a value of 16 bits be wrong by 3% or more."""
+    bound, short = (tolerance(Deviation(0.0, 0.0), dtype, additions=count) for count in (5000, 0))
+    assert bound.rms == short.rms
+    assert bound.max == pytest.approx(short.max if dtype != "float64" else 35.36 * 2**-52, rel=1e-3)
 
 
 def test_sums_in_the_worst_order_stay_within_the_bound() -> None:
