@@ -13,6 +13,7 @@ import msgspec
 from blast_deploy.backends.registry import load_backend
 from blast_deploy.errors import InvalidInputError
 from blast_deploy.results import CostName, Form, MachinePeaks
+from blast_deploy.structures.contract import GBLR_LINEAR, Q_BLAST_LINEAR
 
 _FILES = "blast_deploy.target_files"
 Positive = Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
@@ -70,7 +71,11 @@ class ScheduleCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _SAME_CODE: dict[Form, CostName] = {"dequantised": "kernel"}
 """Forms that another's code computes, on factors prepared otherwise."""
-_OWN_KERNELS: dict[str, CostName] = {"QBlastLinear": "quantized_kernel", "GblrLinear": "gblr_kernel"}
+_OWN_KERNELS: dict[str, CostName] = {
+    Q_BLAST_LINEAR.name: "quantized_kernel",
+    GBLR_LINEAR.name: "gblr_kernel",
+}
+"""Operators whose kernels are other code than BLAST's."""
 
 
 class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -55,12 +55,7 @@ class GblrCase:
     def build(self, form: Form, instruction_set: str) -> ir.Model:
         """Build copies of the layer for the packed kernel."""
         matrix = random_matrix(self.out_features, self.in_features, self.keep)
-        tensors = {
-            f"{name}{part}": values
-            for name, side in (("u", matrix.u), ("v", matrix.v))
-            for part, values in (("", side.values), ("_start", side.starts), ("_width", side.widths))
-        }
-        tensors["bias"] = np.zeros(self.out_features, np.float32)
+        tensors = {**matrix.tensors(), "bias": np.zeros(self.out_features, np.float32)}
         attributes = {"in_features": self.in_features, "out_features": self.out_features}
         model = portable_model(operator.function_proto(), tensors, attributes, self.copies)
         PackGblr(layer_names(self.copies), instruction_set)(model)

@@ -102,11 +102,7 @@ class FinishedLayers:
 def _tensors(matrix: Matrix) -> dict[str, NDArray[Any]]:
     if isinstance(matrix, BlastMatrix):
         return {"U": matrix.u, "S": matrix.s, "V": matrix.v}
-    return {
-        f"{name}{part}": array
-        for name, side in (("u", matrix.u), ("v", matrix.v))
-        for part, array in (("", side.values), ("_start", side.starts), ("_width", side.widths))
-    }
+    return matrix.tensors()
 
 
 def _matrix(tensors: Mapping[str, NDArray[Any]], out_features: int, in_features: int) -> Matrix:

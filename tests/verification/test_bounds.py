@@ -17,6 +17,7 @@ from blast_deploy.factors import LayerFactors, save_factors
 from blast_deploy.runner import Tap
 from blast_deploy.stock import NEARBY, nearby
 from blast_deploy.structures.gblr.intervals import IntervalFactor
+from blast_deploy.structures.gblr.matrix import GblrMatrix
 from blast_deploy.tolerance import deviation, tolerance
 from blast_deploy.verification.bounds import layer_tolerance
 from blast_deploy.verification.layers import compare_layers
@@ -47,11 +48,7 @@ def test_many_components_may_be_added_in_any_order() -> None:
     factor = IntervalFactor(
         np.zeros(count, np.float32), np.zeros(count, np.int64), np.ones(count, np.int64), 96
     )
-    tensors = {
-        f"{side}{part}": values
-        for side in "uv"
-        for part, values in (("", factor.values), ("_start", factor.starts), ("_width", factor.widths))
-    }
+    tensors = GblrMatrix(factor, factor).tensors()
     layer = LayerFactors("l", "GblrLinear", 96, 96, {**tensors, "bias": np.zeros(96, np.float32)})
     bound = layer_tolerance(layer, rows("float32"), np.zeros((20, 96)), "float32")
     assert bound == tolerance(bound.body, "float32", additions=96 + count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,14 @@ class GblrMatrix:
     def indices(self) -> int:
         """Whole numbers stored beside the parameters: starts and widths."""
         return 4 * self.components
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The operator's inputs by their names in the contract, in order, without X and the bias."""
+        return {
+            f"{name}{part}": values
+            for name, side in (("u", self.u), ("v", self.v))
+            for part, values in (("", side.values), ("_start", side.starts), ("_width", side.widths))
+        }
 
     def dense(self) -> Float64:
         """Multiply out to a float64 (out_features, in_features) array."""

@@ -296,11 +296,7 @@ class GblrLinear(nn.Module):
 
 def state_of(matrix: GblrMatrix, bias: Tensor | None) -> dict[str, Tensor]:
     """The tensors of a layer with this weight, by name."""
-    state = {}
-    for name, factor in (("u", matrix.u), ("v", matrix.v)):
-        state[name] = torch.tensor(factor.values)
-        state[f"{name}_start"] = torch.tensor(factor.starts)
-        state[f"{name}_width"] = torch.tensor(factor.widths)
+    state = {name: torch.tensor(values) for name, values in matrix.tensors().items()}
     return state if bias is None else state | {"bias": bias.to(state["u"].dtype)}
 
 
